@@ -1,0 +1,99 @@
+# Only Python (3.11 or newer) and a network are needed; everything is installed into .venv.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+# Simulator: the first seed, and how many seeds are run from there on.
+SEED ?= 1
+RUNS ?= 200
+# Tests run on this many processes.
+JOBS ?= auto
+# Further arguments for pytest, the benchmarks, the crash test ...
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help venv run test fmt lint types layering unit test-slow scenarios conformance \
+        integration sim mutants crash bench cover upgrade clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# setuptools, which builds the package in an environment of its own, is pinned through PIP_CONSTRAINT.
+$(READY): setup.cfg pyproject.toml constraints.txt
+	@echo "--- preparing $(VENV)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	    || { echo "kvraft needs Python 3.11 or newer; say PYTHON=/path/to/it" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@PIP_CONSTRAINT=$(CURDIR)/constraints.txt $(BIN)/python -m pip install --quiet \
+	    --disable-pip-version-check -e '.[dev]'
+	@touch $@
+
+venv: $(READY) ## install kvraft and its tools into .venv
+
+run: $(READY) ## start a cluster of three on this machine
+	@exec $(BIN)/python -m kvraft_cli.local $(ARGS)
+
+test: lint types unit ## everything that has to pass: linter, types, tests
+
+fmt: $(READY) ## put the code into shape
+	$(BIN)/ruff check --fix --quiet .
+	$(BIN)/ruff format --quiet .
+
+lint: $(READY)
+	@echo "--- ruff"
+	@$(BIN)/ruff check .
+
+types: $(READY)
+	@echo "--- mypy --strict"
+	@$(BIN)/mypy
+
+layering: $(READY) ## only the rules on who may import what
+	$(BIN)/pytest -q tests/test_layering.py tests/test_tidy.py
+
+unit: $(READY)
+	@echo "--- pytest"
+	@$(BIN)/pytest -q -n $(JOBS) --dist worksteal $(ARGS)
+
+test-slow: $(READY) ## the tests, including the slow ones
+	$(BIN)/pytest -q -n $(JOBS) --dist worksteal --slow $(ARGS)
+
+scenarios: $(READY) ## the written Raft scenarios
+	$(BIN)/pytest -q tests/scenarios $(ARGS)
+
+conformance: $(READY) ## replay the recorded cases against kvraft
+	$(BIN)/pytest -q -n $(JOBS) tests/conformance $(ARGS)
+
+integration: $(READY) ## real processes, driven from outside
+	$(BIN)/pytest -q -n $(JOBS) --dist worksteal tests/integration $(ARGS)
+
+sim: $(READY) ## simulate whole clusters: SEED=1 RUNS=200
+	$(BIN)/python -m jepsen_like.sim --seed $(SEED) --runs $(RUNS) $(ARGS)
+
+mutants: $(READY) ## plant known bugs, see that the simulator finds each
+	$(BIN)/python -m jepsen_like.mutants $(ARGS)
+
+crash: $(READY) ## kill -9 real members under load, then look for every acknowledged write
+	$(BIN)/python -m jepsen_like.procs.crash $(ARGS)
+
+bench: $(READY) ## compare with a real etcd (needs Debian's etcd-server and wrk)
+	@$(BIN)/python -m benchmarks.compare $(ARGS)
+
+cover: $(READY) ## the tests with coverage
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -q --ignore tests/integration --ignore tests/conformance $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+	$(BIN)/coverage html --quiet
+
+upgrade: ## take the newest versions of everything into constraints.txt
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade -e '.[dev]'
+	sed -i '/^[^#]/d' constraints.txt
+	$(BIN)/python -m pip freeze --all --exclude-editable --exclude pip >> constraints.txt
+	touch $(READY)
+
+clean: ## remove everything that was made here
+	rm -rf $(VENV) build dist docs/_build htmlcov .coverage .coverage.* .hypothesis
+	rm -rf .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
