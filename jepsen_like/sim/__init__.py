@@ -1,0 +1,12 @@
+"""A whole cluster in one thread, its time, network, disks and chances drawn from one seed.
+
+What runs inside is the production code: consensus core, storage, store and replica. Only
+the edges are replaced: `net` for the peer connections, `disk` for the file system, `clock`
+for the two clocks of a machine, `workload` for the clients. The same seed gives the same run,
+step for step, in any process; a failure is therefore a number.
+
+    world      time and the order of events      net, disk, clock   the faulty environment
+    cluster    members as thin shells            nemesis            who breaks what, and when
+    workload   clients and their answers         model, checks      what had to come out
+    run        one seed from start to verdict    __main__           many seeds
+"""

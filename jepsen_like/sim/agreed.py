@@ -1,0 +1,139 @@
+"""The one log that all members must have applied, with the model that follows it.
+
+Members report each entry they apply. The first report of an index fixes it and moves the model;
+every later one must be the same entry. So two members that apply different entries,
+a member that skips one or applies one twice after a restart, and an entry that changes after
+it was applied anywhere are all found at the step where it happens.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from jepsen_like.sim.model import Change, Model, Refused
+from jepsen_like.sim.world import Violation, World
+from kvraft.raft.entry import Entry, EntryKind
+from kvraft.store.request import Op, Request, decode_request
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Result = Change | Refused | None
+
+
+class Applied:
+    """One entry of the agreed log and what it did."""
+
+    __slots__ = ("at_ns", "changes", "entry", "request", "result", "store_index")
+
+    def __init__(self, entry: Entry, at_ns: int) -> None:
+        self.entry = entry
+        self.at_ns = at_ns
+        self.request: Request | None = None
+        self.result: Result = None
+        self.changes: list[Change] = []
+        self.store_index = 0
+
+
+class AgreedLog:
+    """All entries applied by anybody, in order."""
+
+    def __init__(self, world: World, tag_of: TagOf) -> None:
+        self._world = world
+        self._tag_of = tag_of
+        self.entries: list[Applied] = []
+        self.model = Model()
+        self.by_tag: dict[bytes, list[Applied]] = {}
+        self.digests: dict[int, tuple[int, bytes]] = {}  # log index -> member, digest
+
+    def observe(self, member: int, applied: int, entries: Sequence[Entry]) -> None:
+        """Member `member`, which stood at `applied`, applies `entries` now."""
+        for entry in entries:
+            if entry.index != applied + 1:
+                raise Violation(
+                    f"member {member} applies index {entry.index} after index {applied}"
+                )
+            applied = entry.index
+            if applied <= len(self.entries):
+                known = self.entries[applied - 1].entry
+                if known.term != entry.term or known.data != entry.data:
+                    raise Violation(
+                        f"member {member} applies {entry} where {known} was applied before"
+                    )
+            elif applied == len(self.entries) + 1:
+                self._append(entry)
+            else:
+                raise Violation(f"member {member} applies {entry} beyond all that was applied")
+
+    def _append(self, entry: Entry) -> None:
+        record = Applied(entry, self._world.now_ns)
+        self.entries.append(record)
+        if entry.kind == EntryKind.NORMAL and entry.data:
+            _, request = decode_request(entry.data)
+            record.request = request
+            result = execute(self.model, request)
+            if isinstance(result, list):
+                record.changes = result
+            else:
+                record.result = result
+                if isinstance(result, Change):
+                    record.changes = [result]
+            tag = self._tag_of(request)
+            if tag:
+                self.by_tag.setdefault(tag, []).append(record)
+        record.store_index = self.model.index
+
+    def digest(self, member: int, applied: int, digest: bytes) -> None:
+        """The store of a member that has applied exactly `applied` entries."""
+        known = self.digests.setdefault(applied, (member, digest))
+        if known[1] != digest:
+            raise Violation(
+                f"at log index {applied} the stores of members {known[0]} and {member} differ"
+            )
+
+    def store_index(self, member: int, applied: int, index: int) -> None:
+        """The store index of a member that has applied exactly `applied` entries."""
+        if applied and self.entries[applied - 1].store_index != index:
+            raise Violation(
+                f"member {member} has store index {index} at log index {applied}, the model has "
+                f"{self.entries[applied - 1].store_index}"
+            )
+
+
+class TagOf:
+    """How to find the client's tag in a request: in its value, or where a value has no use."""
+
+    def __call__(self, request: Request) -> bytes:
+        """The tag, or nothing for the server's own requests."""
+        if request.op in (Op.SYNC, Op.PUT_RECORD, Op.DELETE_RECORD):
+            return b""
+        return request.value
+
+
+def execute(model: Model, request: Request) -> Change | Refused | list[Change]:
+    """One request on the model."""
+    op, path, ttl = request.op, request.path, request.ttl_seconds
+    value = None if request.directory else request.value
+    if op == Op.SET:
+        return model.set(path, value, ttl, request.refresh)
+    if op == Op.CREATE:
+        return model.create(path, value, ttl)
+    if op == Op.UPDATE:
+        return model.update(path, request.value, ttl, request.refresh)
+    if op == Op.COMPARE_AND_SWAP:
+        return model.compare_and_swap(
+            path, request.value, ttl, request.prev_value, request.prev_index
+        )
+    if op == Op.DELETE:
+        return model.delete(path, request.directory, request.recursive)
+    if op == Op.COMPARE_AND_DELETE:
+        return model.compare_and_delete(path, request.prev_value, request.prev_index)
+    if op == Op.CREATE_IN_ORDER:
+        return model.in_order(path, value, ttl)
+    if op == Op.SYNC:
+        return model.sync(request.time_ns)
+    if op == Op.PUT_RECORD:
+        return model.put_record(path, request.value, request.directory)
+    if op == Op.DELETE_RECORD:
+        return model.delete_record(path)
+    raise Violation(f"an unknown request was applied: {request}")
