@@ -21,3 +21,37 @@ HISTORY_EVENTS: Final = 1000  # what etcd 2.3 keeps; clients rely on error 401 b
 MAX_PATH_DEPTH: Final = 128  # components of a key: deeper trees have no user and cost every walk
 WATCH_QUEUE: Final = 100  # undelivered events per watcher; what etcd 2.3 buffers
 GET_INLINE_NODES: Final = 2000  # a larger answer is streamed in slices: about 3 ms of loop time
+
+# --- proposals, forwarding, reads ------------------------------------------------------
+MAX_PENDING_PROPOSALS: Final = 16384  # unanswered writes per member: twice the connections expected
+MAX_PENDING_READS: Final = 65536  # quorum reads waiting for a round; each costs little
+PROPOSAL_BATCH_ENTRIES: Final = 1024  # proposals given to the log at once: a few ms of work
+FORWARD_WINDOW_BATCHES: Final = 64  # forwarded batches without an answer, per leader
+FORWARD_BATCH_BYTES: Final = 1 << 20  # one forwarded batch: the size of one append
+STAMP_INTERVAL_MS: Final = 20  # how stale log time may be for a write while keys with a TTL exist
+SYNC_INTERVAL_MS: Final = 500  # how often the leader expires keys; what etcd 2.3 does
+
+# --- peers -----------------------------------------------------------------------------
+MAX_FRAME_BYTES: Final = 32 << 20  # one frame: an append holds at most one entry beyond 1 MiB
+MAX_PEER_HEAD_BYTES: Final = 16 << 10  # request head on the peer port; ours has 300 bytes
+MAX_PEER_CONNECTIONS: Final = 256  # on the peer port: members, joiners and proxies are few
+MAX_PEER_BACKLOG_BYTES: Final = 64 << 20  # unsent bytes per peer; beyond it frames are dropped
+PEER_RECONNECT_MS: Final = 100  # pause between attempts to reach a peer
+PEER_CONNECT_TIMEOUT_MS: Final = 1000  # a peer that takes longer to accept is unreachable
+PEER_SILENCE_MS: Final = 5000  # unacknowledged bytes on the wire for so long: dead connection
+SNAPSHOT_CHUNK_NODES: Final = 1000  # nodes per snapshot chunk: about 1 ms of encoding
+MAX_SNAPSHOT_CHUNK_BYTES: Final = 64 << 20  # a chunk of 1000 nodes may hold large values
+MAX_INCOMING_SNAPSHOTS: Final = 2  # received, but not installed yet: the present and the next
+DISK_FULL_RETRY_MS: Final = 1000  # how soon a write is tried again on a full disk
+SNAPSHOT_TRANSFER_TIMEOUT_MS: Final = 60_000  # without any progress; then it is started anew
+
+# --- storage ---------------------------------------------------------------------------
+WAL_SEGMENT_BYTES: Final = 64_000_000  # a segment is closed at this size; what etcd 2.3 does
+WAL_RECORD_BYTES: Final = 128 << 20  # one record: twice what a leader holds uncommitted
+SNAPSHOT_CHUNK_BYTES: Final = 16 << 20  # one chunk of a snapshot: bounds what a reader allocates
+SNAPSHOTS_KEPT: Final = 2  # at least: the newest may turn out unreadable
+
+# --- consensus, bookkeeping ------------------------------------------------------------
+ENTRY_OVERHEAD_BYTES: Final = 64  # what an entry costs beside its data: tuple, ints, framing
+PROMOTE_LAG_ENTRIES: Final = 1000  # a learner this close catches up within a heartbeat or two
+MAX_WAITING_READS: Final = 4096  # batches of forwarded reads on a leader; more are sent again
