@@ -1,0 +1,280 @@
+"""The flags of the server: names, defaults, and what `--help` says about them.
+
+The names and defaults are etcd 2.3's, so that its unit files, scripts and manuals keep working.
+What the flags mean together is decided in `config.py`.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+import textwrap
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from kvraft.server import flags
+from kvraft.server.flags import Flag, FlagSet, Value
+
+ETCD_VERSION: Final = "2.3.8"  # the server whose behaviour this one has
+DEFAULT_NAME: Final = "default"
+DEFAULT_PEER_URLS: Final = ("http://localhost:2380", "http://localhost:7001")
+DEFAULT_CLIENT_URLS: Final = ("http://localhost:2379", "http://localhost:4001")
+DEFAULT_SNAPSHOT_COUNT: Final = 10000
+
+_HELP_WIDTH: Final = 92
+_HELP_INDENT: Final = " " * 6
+
+USAGE: Final = """\
+usage: kvraft [flags]      start a member of a cluster
+       kvraft --version    show the version
+       kvraft --help       show every flag, with examples
+"""
+
+EXAMPLES: Final = """\
+examples:
+  One member, for trying things out; it listens on this machine only:
+
+      kvraft --data-dir /tmp/one
+      curl http://localhost:2379/v2/keys/greeting -XPUT -d value=hello
+
+  The first of three members; the others differ in name and addresses only:
+
+      kvraft --name a --data-dir /var/lib/kvraft \\
+          --listen-client-urls http://10.0.0.1:2379 \\
+          --advertise-client-urls http://10.0.0.1:2379 \\
+          --listen-peer-urls http://10.0.0.1:2380 \\
+          --initial-advertise-peer-urls http://10.0.0.1:2380 \\
+          --initial-cluster \\
+          a=http://10.0.0.1:2380,b=http://10.0.0.2:2380,c=http://10.0.0.3:2380
+
+  A fourth that joins later: announce it to the cluster with POST /v2/members, then
+  start it with all four in --initial-cluster and with --initial-cluster-state existing.
+
+  Every flag can be given as a variable too: ETCD_DATA_DIR for --data-dir.
+  The command line wins. Booleans take a value as --flag=false only.
+"""
+
+
+class _Option(NamedTuple):
+    """A flag with its lines in the help."""
+
+    name: str
+    read: Callable[[str], Value]
+    default: Value
+    help: str
+    boolean: bool = False
+
+
+def _text(name: str, help_: str = "", default: str = "") -> _Option:
+    return _Option(name, flags.read_text, default, help_)
+
+
+def _number(name: str, default: int, help_: str = "") -> _Option:
+    return _Option(name, flags.read_unsigned, default, help_)
+
+
+def _boolean(name: str, help_: str = "", default: bool = False) -> _Option:
+    return _Option(name, flags.read_boolean, default, help_, True)
+
+
+def _urls(name: str, default: tuple[str, ...], help_: str) -> _Option:
+    return _Option(name, flags.read_urls, default, help_)
+
+
+def _choice(name: str, *choices: str, help_: str = "") -> _Option:
+    """The first choice is the default."""
+    return _Option(name, flags.read_choice(*choices), choices[0], help_)
+
+
+def _tls(prefix: str) -> tuple[_Option, ...]:
+    return (
+        _text(f"{prefix}cert-file"),
+        _text(f"{prefix}key-file"),
+        _boolean(f"{prefix}client-cert-auth"),
+        _text(f"{prefix}trusted-ca-file"),
+        _text(f"{prefix}ca-file"),
+    )
+
+
+_GROUPS: Final[tuple[tuple[str, tuple[_Option, ...]], ...]] = (
+    (
+        "member",
+        (
+            _text("name", "Name of this member; unique in the cluster.", DEFAULT_NAME),
+            _text("data-dir", "Where everything is kept. Default: <name>.etcd right here."),
+            _text("wal-dir", "Another place, such as a faster disk, for the log alone."),
+            _number(
+                "snapshot-count",
+                DEFAULT_SNAPSHOT_COUNT,
+                "Changes between two snapshots; 0 stands for the default.",
+            ),
+            _number("heartbeat-interval", 100, "Milliseconds between two heartbeats."),
+            _number(
+                "election-timeout",
+                1000,
+                "Milliseconds without a leader before an election; "
+                "from 5 heartbeats to 50000, alike on all members.",
+            ),
+            _urls("listen-peer-urls", DEFAULT_PEER_URLS, "Where to listen for other members."),
+            _urls("listen-client-urls", DEFAULT_CLIENT_URLS, "Where to listen for clients."),
+            _number("max-snapshots", 5, "Snapshot files to keep; 0 keeps all."),
+            _number("max-wals", 5, "Log files to keep; 0 keeps all."),
+            _Option(
+                "cors",
+                flags.read_origins,
+                (),
+                "Origins, separated by commas, whose web pages may call the API; * for all.",
+            ),
+            _Option(
+                "host-whitelist",
+                flags.read_words,
+                (),
+                "Further host names, separated by commas, under which clients may call this "
+                "member; * for all. Addresses, localhost and own names are always allowed.",
+            ),
+        ),
+    ),
+    (
+        "cluster",
+        (
+            _urls(
+                "initial-advertise-peer-urls",
+                DEFAULT_PEER_URLS,
+                "Where other members reach this one.",
+            ),
+            _text("initial-cluster", "All first members: name=url,name=url,... Default: this one."),
+            _choice(
+                "initial-cluster-state",
+                "new",
+                "existing",
+                help_="Whether the cluster is founded or joined. No effect once data exist.",
+            ),
+            _text(
+                "initial-cluster-token",
+                "A word that tells clusters with equal addresses apart.",
+                "etcd-cluster",
+            ),
+            _urls("advertise-client-urls", DEFAULT_CLIENT_URLS, "Where clients reach this member."),
+            _boolean(
+                "strict-reconfig-check",
+                "Refuse changes of the membership that would cost the majority.",
+                True,
+            ),
+        ),
+    ),
+    (
+        "logging and profiling",
+        (
+            _boolean("debug", "Log everything."),
+            _text("log-package-levels", "Levels of parts: etcdserver=WARNING,raft=CRITICAL"),
+            _boolean("enable-pprof", "Accepted; there is no Go runtime to look into."),
+        ),
+    ),
+    (
+        "other",
+        (
+            _boolean("version", "Show the version."),
+            _boolean("enable-v2", "Accepted for scripts made for etcd 3; always the case."),
+        ),
+    ),
+)
+
+# Known to etcd 2.3 and checked like the others, but what they ask for cannot be done: setting one
+# of those that matter ends the start.
+_UNAVAILABLE: Final = (
+    _text("discovery"),
+    _choice("discovery-fallback", "proxy", "exit"),
+    _text("discovery-proxy"),
+    _text("discovery-srv"),
+    _choice("proxy", "off", "readonly", "on"),
+    _number("proxy-failure-wait", 5000),
+    _number("proxy-refresh-interval", 30000),
+    _number("proxy-dial-timeout", 1000),
+    _number("proxy-write-timeout", 5000),
+    _number("proxy-read-timeout", 0),
+    *_tls(""),
+    *_tls("peer-"),
+    _boolean("force-new-cluster"),
+    # The preview of the v3 API.
+    _boolean("experimental-v3demo"),
+    _text("experimental-gRPC-addr", default="127.0.0.1:2378"),
+    _number("experimental-auto-compaction-retention", 0),
+)
+_OLD_ADDRESSES: Final = ("addr", "bind-addr", "peer-addr", "peer-bind-addr")
+_GONE: Final = ("peers", "peers-file")
+_IGNORED: Final = (
+    "cluster-active-size",
+    "cluster-remove-delay",
+    "cluster-sync-interval",
+    "config",
+    "force",
+    "max-result-buffer",
+    "max-retry-attempts",
+    "peer-election-timeout",
+    "peer-heartbeat-interval",
+    "retry-interval",
+    "snapshot",
+    "v",
+    "vv",
+)
+
+
+def new_flag_set() -> FlagSet:
+    """All flags with their defaults."""
+    listed = (option for _title, options in _GROUPS for option in options)
+    known = [Flag(o.name, o.read, o.default, o.boolean) for o in (*listed, *_UNAVAILABLE)]
+    known += (Flag(name, flags.read_ip_port, "") for name in _OLD_ADDRESSES)
+    known += (Flag(name, flags.refuse(name), "") for name in _GONE)
+    known += (Flag(name, flags.read_text, "", boolean=True, ignored=True) for name in _IGNORED)
+    return FlagSet(known)
+
+
+def help_text() -> str:
+    """What `--help` prints: usage, an empty line, every flag, examples."""
+    parts = [USAGE]
+    for title, options in _GROUPS:
+        parts.append(f"\n{title} flags:\n")
+        for option in options:
+            parts.append(f"  --{option.name}{_shown_default(option.default)}\n")
+            parts.append(_filled(option.help))
+    names = ", ".join(f"--{option.name}" for option in _UNAVAILABLE)
+    parts.append("\nflags of etcd 2.3 that ask for what is not available yet:\n")
+    parts.append(_filled(names))
+    parts.append("\n" + EXAMPLES)
+    return "".join(parts)
+
+
+def version_text() -> str:
+    """What `--version` prints; tools read its first line only."""
+    # Looking the version up costs a walk through the installed packages: not at every start.
+    from importlib import metadata
+
+    try:
+        own = metadata.version("kvraft")
+    except metadata.PackageNotFoundError:
+        own = "unknown (not installed)"
+    return (
+        f"etcd Version: {ETCD_VERSION}\n"
+        f"kvraft Version: {own}\n"
+        f"Python Version: {platform.python_implementation()} {platform.python_version()}\n"
+        f"OS/Arch: {sys.platform}/{platform.machine()}\n"
+    )
+
+
+def _filled(text: str) -> str:
+    lines = textwrap.wrap(
+        text,
+        _HELP_WIDTH,
+        initial_indent=_HELP_INDENT,
+        subsequent_indent=_HELP_INDENT,
+        break_on_hyphens=False,  # a flag must stay in one piece to be found
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _shown_default(default: Value) -> str:
+    if isinstance(default, bool):
+        return "=true" if default else ""
+    if isinstance(default, tuple):
+        default = ",".join(default)
+    return f" '{default}'" if default != "" else ""
