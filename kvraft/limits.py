@@ -55,3 +55,35 @@ SNAPSHOTS_KEPT: Final = 2  # at least: the newest may turn out unreadable
 ENTRY_OVERHEAD_BYTES: Final = 64  # what an entry costs beside its data: tuple, ints, framing
 PROMOTE_LAG_ENTRIES: Final = 1000  # a learner this close catches up within a heartbeat or two
 MAX_WAITING_READS: Final = 4096  # batches of forwarded reads on a leader; more are sent again
+
+# --- clients ---------------------------------------------------------------------------
+MAX_HEAD_BYTES: Final = (1 << 20) + 4096  # request line and headers; what Go 1.19 allows
+MAX_FORM_BYTES: Final = 10 << 20  # a form body; what Go 1.19 allows
+MAX_DISCARD_BYTES: Final = 256 << 10  # of a body that is too large, before the connection is given up
+MAX_BUFFERED_BODY_BYTES: Final = 512 << 20  # unfinished bodies of all clients: some 50 of the largest
+MAX_SILENT_FRAMING_BYTES: Final = 1 << 20  # chunk headers and trailers without any data: an attack
+PARSE_SLICE_BYTES: Final = 64 << 10  # given to the parser at once: at most 2500 pipelined requests
+MAX_PIPELINED: Final = 64  # parsed requests waiting for an answer before reading stops
+SMALL_ANSWER_BYTES: Final = 2048  # up to here Go sends Content-Length, beyond it chunks
+VIEW_SLICE_NODES: Final = 500  # of a streamed listing between two turns of the loop: under 1 ms
+MAX_SHARED_QUERIES: Final = 512  # parsed query strings kept; a client uses a handful
+MAX_SHARED_QUERY_BYTES: Final = 64  # longer queries hold values and indices that do not recur
+MAX_KNOWN_HOSTS: Final = 1024  # Host headers already checked; servers have a few names
+MAX_CLIENT_CONNECTIONS: Final = 16384  # unless the limit of file descriptors is lower
+RESERVED_DESCRIPTORS: Final = 150  # kept for peers, log and snapshots; what etcd 2.3 keeps
+HEAD_TIMEOUT_S: Final = 30  # from the first byte to a complete head: defeats slow senders
+REQUEST_TIMEOUT_S: Final = 300  # from the first byte to a complete request; etcd's 5 minutes
+IDLE_TIMEOUT_S: Final = 300  # a kept connection without a request; etcd's 5 minutes
+STALL_TIMEOUT_S: Final = 300  # a client that does not take what it was sent
+LINGER_TIMEOUT_S: Final = 1  # a refused client may still read the answer for so long
+SWEEP_SLICE: Final = 2000  # connections looked at in one turn of the loop: about 0.5 ms
+MAX_WAITING_FOR_START: Final = 10_000  # requests held back until the member has caught up
+START_WAIT_S: Final = 7  # how long; then error 300, as for any request that is not served in time
+START_POLL_MS: Final = 10  # how often it is asked whether it has
+
+# --- key space: slices of long work ----------------------------------------------------
+EXPIRE_BATCH: Final = 2000  # keys that one SYNC expires: some 10 ms; the next one goes on
+VIEW_CHUNK_BYTES: Final = 256 << 10  # one slice of a listing: few large values fill it early
+SORT_RUN_NODES: Final = 4096  # names sorted at once: about 2 ms, then merged lazily
+SNAPSHOT_CHUNK_BYTES: Final = 1 << 20  # a chunk ends early at large values: 1 ms of copying
+RECLAIM_BACKLOG: Final = 1000  # removed directories not yet taken apart; then writers help

@@ -1,0 +1,309 @@
+"""The one place that owns the order of things: persist, then send, then apply, then answer.
+
+Runs a replica on the event loop. Whatever arrives (frames, requests, ticks, finished disk jobs)
+is put into the replica, and one round of work is scheduled for the end of the loop's turn:
+everything that arrived in the same turn shares one log write, one frame per peer and one sync.
+While a sync runs in the disk thread, the next batch forms.
+
+A failed sync or a broken disk ends the member through `on_fatal`. A full disk does not: the write is
+repeated until there is space, new writes are refused, and a leader hands over to another member.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from kvraft import limits
+from kvraft.errors import DiskFull, StorageError
+from kvraft.raft.core import Role
+from kvraft.raft.message import InstallSnapshot
+from kvraft.server.diskthread import DiskThread
+from kvraft.transport.handshake import HandshakeError
+from kvraft.transport.snapshot import send_snapshot
+
+if TYPE_CHECKING:
+    from kvraft.raft.entry import HardState, SnapshotMeta
+    from kvraft.raft.ready import Persist
+    from kvraft.server.peerstats import PeerStats
+    from kvraft.server.replica import Frame, Replica, SnapshotJob
+    from kvraft.storage import Storage
+    from kvraft.store.store import Store
+    from kvraft.transport.codec import FrameEncoder
+    from kvraft.transport.hub import PeerHub
+
+_log = logging.getLogger("etcdserver")
+
+ROUNDS_PER_TURN = 8
+"""Rounds of work before other callbacks get the loop: each is bounded by MAX_APPLY_ENTRIES."""
+
+
+class Driver:
+    """Runs one replica; see the module's description."""
+
+    def __init__(
+        self,
+        replica: Replica,
+        storage: Storage,
+        encoder: FrameEncoder,
+        stats: PeerStats,
+        *,
+        on_fatal: Callable[[BaseException], None],
+        max_snapshots: int,
+        max_wals: int,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._replica = replica
+        self._storage = storage
+        self._encoder = encoder
+        self._stats = stats
+        self._on_fatal = on_fatal
+        self._max_snapshots = max_snapshots
+        self._max_wals = max_wals
+        self._hub: PeerHub | None = None
+        self._members_seen: object = None
+        self._wal_thread = DiskThread(self._loop, "kvraft-wal")
+        self._snapshot_thread = DiskThread(self._loop, "kvraft-snapshot")
+        self._scheduled = False
+        self._stopped = False
+        self._unsaved: HardState | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._sending_snapshots: set[int] = set()
+        self._tick_handle: asyncio.TimerHandle | None = None
+        self._tick_seconds = replica.config.tick_ms / 1000
+        self.loop_lag_seconds = 0.0
+
+    # --- life ---------------------------------------------------------------------------
+
+    def start(self, hub: PeerHub) -> None:
+        """Begin to tick."""
+        self._hub = hub
+        self._next_tick = self._loop.time() + self._tick_seconds
+        self._tick_handle = self._loop.call_at(self._next_tick, self._tick)
+        self.wake()
+
+    async def transfer_leadership(self) -> None:
+        """As a leader with followers, hand over before stopping; gives up after a while."""
+        core = self._replica.core
+        if core.role is not Role.LEADER or len(core.membership.voters) < 2:
+            return
+        core.transfer_leadership(0)
+        self.wake()
+        deadline = self._loop.time() + self._tick_seconds * self._replica.config.election_ticks
+        while core.role is Role.LEADER and self._loop.time() < deadline:
+            await asyncio.sleep(self._tick_seconds / 20)
+
+    async def stop(self) -> None:
+        """End everything; what was submitted to the disk is finished first."""
+        self._stopped = True
+        if self._tick_handle is not None:
+            self._tick_handle.cancel()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._replica.stop()
+        await self._loop.run_in_executor(None, self._wal_thread.close)
+        await self._loop.run_in_executor(None, self._snapshot_thread.close)
+
+    # --- inputs -------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """Something was put into the replica: do its work at the end of this turn."""
+        if not self._scheduled and not self._stopped:
+            self._scheduled = True
+            self._loop.call_soon(self._run)
+
+    def receive_frames(self, frames: list[Frame]) -> None:
+        """Frames from a peer."""
+        if self._stopped:
+            return
+        self._stats.received(frames)
+        receive = self._replica.receive
+        for frame in frames:
+            receive(frame)
+        self.wake()
+
+    def receive_snapshot(self, message: InstallSnapshot, store: Store) -> None:
+        """A snapshot from the leader has arrived whole and is on disk."""
+        self._replica.receive_snapshot(message, store)
+        self.wake()
+
+    def report_unreachable(self, member: int) -> None:
+        """Frames to this member are being lost."""
+        self._replica.report_unreachable(member)
+
+    def _tick(self) -> None:
+        now = self._loop.time()
+        self.loop_lag_seconds = max(0.0, now - self._next_tick)
+        # A late tick is not made up for: after a pause, messages that wait in the sockets have
+        # to be read before anybody concludes that the leader is gone.
+        self._next_tick = now + self._tick_seconds
+        self._tick_handle = self._loop.call_at(self._next_tick, self._tick)
+        self._replica.tick()
+        self._save_commit_index()
+        self.wake()
+
+    # --- work ---------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        self._scheduled = False
+        if self._stopped:
+            return
+        replica = self._replica
+        for _ in range(ROUNDS_PER_TURN):
+            if not replica.busy():
+                break
+            work = replica.take_work()
+            if work.send:
+                self._send(work.send)
+            if work.persist is not None:
+                self._persist(work.persist)
+            if work.committed:
+                replica.apply(work.committed)
+        else:
+            self.wake()
+        if replica.members is not self._members_seen:
+            self._follow_membership()
+        if replica.snapshot_due():
+            self._spawn(self._take_snapshot(replica.begin_snapshot()))
+
+    def _send(self, frames: list[Frame]) -> None:
+        assert self._hub is not None
+        for frame in frames:
+            if type(frame) is InstallSnapshot:
+                self._start_transfer(frame)
+        ordinary = [frame for frame in frames if type(frame) is not InstallSnapshot]
+        self._stats.sent(ordinary)
+        self._hub.send(ordinary)
+
+    def _follow_membership(self) -> None:
+        assert self._hub is not None
+        self._members_seen = self._replica.members
+        self._hub.update({m.id: m.peer_urls for m in self._replica.members.values()})
+
+    # --- persisting ---------------------------------------------------------------------
+
+    def _persist(self, persist: Persist) -> None:
+        if not persist.sync:
+            # A commit index alone promises nothing to anyone: it is written with the next
+            # batch, or with the next tick.
+            self._unsaved = persist.hard_state
+            self._persisted(persist)
+            return
+        self._unsaved = None
+        storage = self._storage
+
+        def job() -> None:
+            if persist.snapshot is not None:
+                storage.adopt_received(persist.snapshot)
+            storage.save(persist.hard_state, persist.entries, True)
+
+        self._wal_thread.submit(job, lambda _, error: self._saved(persist, job, error))
+
+    def _saved(
+        self, persist: Persist, job: Callable[[], None], error: BaseException | None
+    ) -> None:
+        if self._stopped:
+            return
+        if error is None:
+            if self._replica.disk_full:
+                self._replica.disk_full = False
+                _log.info("there is space in the data directory again, writes are accepted")
+            self._persisted(persist)
+            self._run()
+        elif isinstance(error, DiskFull):
+            self._refuse_writes(error)
+            self._loop.call_later(
+                limits.DISK_FULL_RETRY_MS / 1000,
+                self._wal_thread.submit,
+                job,
+                lambda _, again: self._saved(persist, job, again),
+            )
+        else:
+            self._on_fatal(error)
+
+    def _persisted(self, persist: Persist) -> None:
+        frames = self._replica.persisted(persist)
+        if frames:
+            self._send(list(frames))
+
+    def _save_commit_index(self) -> None:
+        """Record the commit index now and then, so that a restart knows more at once."""
+        state, self._unsaved = self._unsaved, None
+        if state is None:
+            return
+        storage = self._storage
+
+        def finished(_: object, error: BaseException | None) -> None:
+            if error is not None and not isinstance(error, DiskFull) and not self._stopped:
+                self._on_fatal(error)
+
+        self._wal_thread.submit(lambda: storage.save(state, [], False), finished)
+
+    def _refuse_writes(self, error: DiskFull) -> None:
+        if not self._replica.disk_full:
+            self._replica.disk_full = True
+            _log.error("%s; refusing writes until there is space", error)
+        if self._replica.core.role is Role.LEADER:
+            self._replica.core.transfer_leadership(0)
+            self.wake()
+
+    # --- snapshots ----------------------------------------------------------------------
+
+    def _spawn(self, work: object) -> None:
+        task: asyncio.Task[None] = self._loop.create_task(work)  # type: ignore[arg-type]
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _take_snapshot(self, job: SnapshotJob) -> None:
+        """Encode on the loop, a short slice at a time; write in a thread of its own."""
+        run = self._snapshot_thread.run
+        storage = self._storage
+        writer = await run(lambda: storage.snapshot_writer(job.meta))
+        try:
+            for chunk in job.chunks:
+                await run(lambda data=chunk: writer.write(data))
+            await run(writer.commit)
+            await self._wal_thread.run(lambda: storage.record_snapshot(job.meta))
+        except DiskFull as error:
+            writer.abort()
+            self._replica.snapshot_failed()
+            _log.error("cannot save a snapshot: %s", error)
+            return
+        except (OSError, StorageError) as error:
+            self._on_fatal(error)
+            return
+        self._replica.snapshot_done(job.meta)
+        _log.info("saved snapshot at index %d", job.meta.index)
+        await self._wal_thread.run(lambda: storage.purge(self._max_snapshots, self._max_wals))
+
+    def _start_transfer(self, message: InstallSnapshot) -> None:
+        if message.to not in self._sending_snapshots:
+            self._sending_snapshots.add(message.to)
+            self._spawn(self._transfer(message))
+
+    async def _transfer(self, message: InstallSnapshot) -> None:
+        assert self._hub is not None
+        ok = False
+        try:
+            urls = self._hub.urls(message.to)
+            if urls:
+                chunks = self._read_chunks(message.meta)
+                hello = self._hub.hello(message.to)
+                await send_snapshot(urlsplit(urls[0]), hello, message, chunks, self._encoder)
+                ok = True
+        except (OSError, TimeoutError, HandshakeError, StorageError) as error:
+            _log.warning("cannot send a snapshot to member %x: %s", message.to, error)
+        finally:
+            self._sending_snapshots.discard(message.to)
+        self._replica.report_snapshot(message.to, ok)
+        self.wake()
+
+    async def _read_chunks(self, meta: SnapshotMeta) -> AsyncIterator[bytes]:
+        run = self._snapshot_thread.run
+        chunks = self._storage.read_snapshot(meta)
+        while (chunk := await run(lambda: next(chunks, None))) is not None:
+            yield chunk

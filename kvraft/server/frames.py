@@ -1,0 +1,56 @@
+"""The table of frame kinds between members: consensus messages, and forwarded proposals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kvraft.raft.message import MESSAGE_KINDS, from_wire
+from kvraft.server.forwarding import Forward, ForwardReply, Verdict
+from kvraft.transport.codec import Frame, MalformedFrame
+
+_FORWARD = 64
+_FORWARD_REPLY = 65
+_MAX_UINT64 = 2**64 - 1
+
+FRAME_NUMBERS: dict[type[Frame], int] = {
+    **{kind: number for number, kind in enumerate(MESSAGE_KINDS)},
+    Forward: _FORWARD,
+    ForwardReply: _FORWARD_REPLY,
+}
+
+
+def frame_from_wire(number: int, fields: tuple[Any, ...]) -> Frame:
+    """A frame from its kind and fields, all checked. Raises MalformedFrame or ValueError."""
+    if number == _FORWARD:
+        return _forward(fields)
+    if number == _FORWARD_REPLY:
+        return _forward_reply(fields)
+    return from_wire(number, fields)
+
+
+def _forward(fields: tuple[Any, ...]) -> Forward:
+    if len(fields) != len(Forward._fields):
+        raise MalformedFrame("forwarded batch: wrong number of fields")
+    frame = Forward._make(fields)
+    _check_numbers(fields[:5])
+    if type(frame.timed) is not bool or type(frame.payloads) is not tuple:
+        raise MalformedFrame("forwarded batch: wrong kind of field")
+    if not all(type(payload) is bytes and payload for payload in frame.payloads):
+        raise MalformedFrame("forwarded batch: a proposal is empty or no bytes")
+    return frame
+
+
+def _forward_reply(fields: tuple[Any, ...]) -> ForwardReply:
+    if len(fields) != len(ForwardReply._fields):
+        raise MalformedFrame("answer to a forwarded batch: wrong number of fields")
+    _check_numbers(fields)
+    frame = ForwardReply._make(fields)
+    if frame.verdict not in tuple(Verdict):
+        raise MalformedFrame(f"answer to a forwarded batch: unknown verdict {frame.verdict}")
+    return frame
+
+
+def _check_numbers(fields: tuple[Any, ...]) -> None:
+    for field in fields:
+        if type(field) is not int or not 0 <= field <= _MAX_UINT64:
+            raise MalformedFrame("a number is out of range")

@@ -1,0 +1,48 @@
+"""Log time: the clock by which keys expire, agreed on through the log.
+
+The leader stamps time into the log; every member expires keys when it applies a stamp, so all
+expire the same keys at the same index. Between stamps a member estimates log time by its own
+monotonic clock, which never jumps: a wall clock set forward expires nothing early. A new leader
+continues from the stamps it has seen. Only a member that has seen none since it started (the
+whole cluster was down) consults the wall clock, so that downtime counts against a TTL.
+
+Invariant: `now_ns` never falls below a stamp that this member has applied.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kvraft.clock import Clock
+
+
+class LogTime:
+    """One member's estimate of log time, in nanoseconds since 1970."""
+
+    def __init__(self, clock: Clock, last_stamp_ns: int) -> None:
+        self._clock = clock
+        self._monotonic_ns = clock.monotonic_ns()
+        self._log_ns = max(last_stamp_ns, clock.wall_ns())
+        self._follows_log = False
+
+    def now_ns(self) -> int:
+        """The time to stamp into the log, and to compute remaining TTLs with."""
+        return self._log_ns + self._clock.monotonic_ns() - self._monotonic_ns
+
+    def stamp(self) -> int:
+        """As `now_ns`, for a leader: from here on the wall clock has no more say."""
+        self._follows_log = True
+        return self.now_ns()
+
+    def observe(self, stamp_ns: int) -> None:
+        """Follow a stamp that was applied now, having been made a moment ago.
+
+        Network and commit delay make each stamp look a little old, so only those ahead of the
+        estimate move it; the first one replaces what the wall clock suggested.
+        """
+        if self._follows_log and stamp_ns <= self.now_ns():
+            return
+        self._follows_log = True
+        self._monotonic_ns = self._clock.monotonic_ns()
+        self._log_ns = stamp_ns

@@ -1,0 +1,450 @@
+"""One member without I/O: consensus core, store, and the clients' requests between them.
+
+The asyncio driver and the simulator drive it in the same way. Inputs are method calls (a tick, a
+frame from a peer, a client's request); output is taken with `take_work` and handled in this order,
+which is what makes an acknowledgement mean something:
+
+1. `send` leaves at once;
+2. `persist` is made durable, then reported with `persisted`, whose frames leave after that;
+3. `committed` is passed to `apply`, which changes the store and answers the clients.
+
+Invariants: a write is answered when its entry is applied here, and the core hands out only
+entries that are durable here and committed. A write is proposed a second time only if no entry of
+the first time can exist (see `forwarding`). Time is read from the injected clock alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from kvraft import limits
+from kvraft.api.service import MemberInfo, Unavailable
+from kvraft.raft.config import RaftConfig
+from kvraft.raft.core import Role
+from kvraft.raft.entry import ConfChangeKind, EntryKind, SnapshotMeta, decode_conf_change
+from kvraft.raft.errors import ProposalRefused
+from kvraft.raft.message import InstallSnapshot, Message
+from kvraft.server import membership
+from kvraft.server.forwarding import Forward, ForwardReply, Inbox, Outbox, Verdict
+from kvraft.server.logtime import LogTime
+from kvraft.server.proposals import Done, Pending, ProposalTable
+from kvraft.server.reads import Barrier, ReadQueue
+from kvraft.store.errors import StoreError
+from kvraft.store.request import Op, Request, decode_request, encode_request
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kvraft.clock import Clock
+    from kvraft.raft.core import RaftCore
+    from kvraft.raft.entry import Entry
+    from kvraft.raft.ready import Persist
+    from kvraft.store.store import Store
+
+Frame = Message | Forward | ForwardReply
+
+TIMED_OUT = "etcdserver: request timed out"
+LEADER_FAILED = TIMED_OUT + ", possibly due to previous leader failure"
+CONNECTION_LOST = TIMED_OUT + ", possibly due to connection lost"
+STOPPED = "etcdserver: server stopped"
+OVERLOADED = "etcdserver: too many requests"
+DISK_FULL = "etcdserver: no space left on the device of the data directory"
+
+_NANOS_PER_MS = 1_000_000
+_MAX_UINT64 = 2**64 - 1
+
+
+class ReplicaConfig(NamedTuple):
+    """What the replica has to know beyond the consensus core's settings."""
+
+    name: str
+    client_urls: tuple[str, ...]
+    tick_ms: int
+    election_ticks: int
+    request_timeout_ms: int
+    snapshot_count: int
+    snapshot_keep_entries: int
+    cluster_version: str
+
+
+class Work(NamedTuple):
+    """What the driver has to do next, in the order of the fields."""
+
+    send: list[Frame]
+    persist: Persist | None
+    committed: list[Entry]
+
+
+class SnapshotJob(NamedTuple):
+    """A snapshot to be written: its place in the log, and its content piece by piece."""
+
+    meta: SnapshotMeta
+    chunks: Iterator[bytes]
+
+
+class Replica:
+    """See the module's description."""
+
+    def __init__(
+        self, config: ReplicaConfig, core: RaftCore, store: Store, clock: Clock, incarnation: int
+    ) -> None:
+        self.config = config
+        self.core = core
+        self.store = store
+        self.applied_index = core.applied
+        self.applied_term = core.log.term_at(core.applied) if core.applied else 0
+        self.log_time = LogTime(clock, store.now_ns)
+        self.members = membership.members_from_records(store.records)
+        self.disk_full = False
+        self._clock = clock
+        self._proposals = ProposalTable()
+        self._reads = ReadQueue()
+        self._outbox = Outbox(core.member_id, incarnation)
+        self._inbox = Inbox(core.member_id)
+        self._send: list[Frame] = []
+        self._incoming: dict[SnapshotMeta, Store] = {}
+        # 65536 ids per unit of incarnation, which counts seconds: a next start is always ahead.
+        self._next_request_id = ((core.member_id & 0xFFFF) << 48 | (incarnation << 16)) & _MAX_UINT64
+        self._started_ns = clock.monotonic_ns()
+        self._recovered_commit = core.commit
+        self._recovered_last = core.log.last_index
+        self._snapshot_index = core.log.snapshot_index
+        self._snapshot_running = False
+        self._stamped_ns = 0
+        self._published = False
+        self._leader_since_ns = 0
+        self._last_leader = 0
+        self._hold_queue = False
+        self._accepting = False
+
+    # --- inputs -------------------------------------------------------------------------
+
+    def tick(self) -> None:
+        """One heartbeat interval has passed."""
+        self.core.tick()
+        self._hold_queue = False
+        self._send += self._outbox.tick()
+        now_ns = self._clock.monotonic_ns()
+        limit_ns = now_ns - self.config.request_timeout_ms * _NANOS_PER_MS
+        for request_id, pending in self._proposals.overdue(limit_ns):
+            definite = pending.term == 0
+            self._proposals.answer(request_id, self._timed_out(pending.created_ns, definite))
+        self._reads.tick(limit_ns, self._timed_out(limit_ns, definite=True))
+        if not self._published and self.core.leader:
+            self._publish()
+        if self.core.role is Role.LEADER:
+            self._expire_keys(now_ns)
+
+    def receive(self, frame: Frame) -> None:
+        """A frame from a peer."""
+        if isinstance(frame, Forward):
+            self._send.append(self._take_forwarded(frame))
+        elif isinstance(frame, ForwardReply):
+            lost = self._outbox.answer(frame)
+            if lost:
+                self._proposals.put_back(lost)
+            if frame.verdict != Verdict.ACCEPTED:
+                self._hold_queue = True  # ask again after the next tick, not in a tight circle
+        else:
+            self.core.step(frame)
+
+    def propose(self, request: Request, done: Done) -> None:
+        """Write `request` to the log; `done` is called exactly once with the outcome."""
+        if self.disk_full:
+            done(Unavailable(DISK_FULL, definite=True))
+            return
+        if self._proposals.is_full():
+            done(Unavailable(OVERLOADED, definite=True))
+            return
+        request_id = self._next_request_id = (self._next_request_id + 1) & _MAX_UINT64
+        pending = Pending(
+            encode_request(request_id, request),
+            request.ttl_seconds is not None,
+            done,
+            self._clock.monotonic_ns(),
+        )
+        self._proposals.add(request_id, pending)
+
+    def read_barrier(self, done: Barrier) -> None:
+        """Call `done` once the store shows everything that was committed before this call."""
+        self._reads.add(self._clock.monotonic_ns(), done)
+
+    def receive_snapshot(self, message: InstallSnapshot, store: Store) -> None:
+        """A leader's snapshot has arrived whole and has been read into `store`."""
+        self._incoming = {m: s for m, s in self._incoming.items() if m.index > self.applied_index}
+        if len(self._incoming) < limits.MAX_INCOMING_SNAPSHOTS:
+            self._incoming[message.meta] = store
+            self.core.step(message)
+
+    def report_unreachable(self, member: int) -> None:
+        """Frames to this member are being lost."""
+        self.core.report_unreachable(member)
+
+    def report_snapshot(self, member: int, ok: bool) -> None:
+        """The transfer of a snapshot to this member has ended."""
+        self.core.report_snapshot(member, ok)
+
+    def stop(self) -> None:
+        """Answer everybody who still waits; nothing may be called afterwards."""
+        outcome = Unavailable(STOPPED, definite=False)
+        self._proposals.fail_all(outcome)
+        self._reads.fail_all(outcome)
+
+    # --- outputs ------------------------------------------------------------------------
+
+    def busy(self) -> bool:
+        """Whether `take_work` would give something to do."""
+        return bool(
+            self._send
+            or self.core.has_ready()
+            or (self._proposals.queue and self._may_propose())
+            or self._reads.wants_round()
+        )
+
+    def take_work(self) -> Work:
+        """Everything to be done now."""
+        if self._proposals.queue and self._may_propose():
+            self._propose_queued()
+        if self._reads.wants_round():
+            self._reads.start_round(self.core)
+        ready = self.core.ready()
+        if ready.leader_changed:
+            self._leader_changed()
+        for state in ready.reads:
+            self._reads.confirmed(state.ctx, state.index)
+        for ctx in ready.reads_failed:
+            self._reads.failed(ctx)
+        if ready.reads:
+            self._reads.release(self.applied_index)
+        send: list[Frame] = [*self._send, *ready.messages] if self._send else list(ready.messages)
+        self._send = []
+        return Work(send, ready.persist, ready.committed)
+
+    def persisted(self, persist: Persist) -> list[Message]:
+        """`persist` is durable: returns the frames that may leave only now."""
+        if persist.snapshot is not None:
+            self._install(persist.snapshot)
+        self.core.persisted(persist)
+        return persist.after
+
+    def apply(self, committed: list[Entry]) -> None:
+        """Apply entries to the store, answer their writers, wake the watchers."""
+        store_apply = self.store.apply
+        answer = self._proposals.answer
+        for entry in committed:
+            assert entry.index == self.applied_index + 1, "hole in the applied entries"
+            if entry.term != self.applied_term:
+                self.applied_term = entry.term
+                self._proposals.requeue_lost(entry.term)
+            self.applied_index = entry.index
+            if entry.kind == EntryKind.CONFIG:
+                self._apply_conf_change(entry)
+                continue
+            if not entry.data:
+                continue
+            request_id, request = decode_request(entry.data)
+            if request.op >= Op.SYNC:
+                self._apply_internal(request_id, request)
+                continue
+            try:
+                outcome = store_apply(request)
+            except StoreError as error:
+                answer(request_id, error)
+            else:
+                assert outcome is not None
+                answer(request_id, outcome)
+        self.core.applied_to(self.applied_index)
+        self._reads.release(self.applied_index)
+        for watcher in self.store.hub.take_woken():
+            if watcher.owner is not None:
+                watcher.owner.watch_ready(watcher)
+
+    # --- snapshots ----------------------------------------------------------------------
+
+    def snapshot_due(self) -> bool:
+        """Whether enough has been applied since the last snapshot."""
+        count = self.applied_index - self._snapshot_index
+        return count > self.config.snapshot_count and not self._snapshot_running
+
+    def begin_snapshot(self) -> SnapshotJob:
+        """Freeze the store as it is now; the content may be taken at leisure."""
+        self._snapshot_running = True
+        meta = SnapshotMeta(self.applied_index, self.applied_term, self.core.membership)
+        return SnapshotJob(meta, self.store.snapshot().chunks(limits.SNAPSHOT_CHUNK_NODES))
+
+    def snapshot_done(self, meta: SnapshotMeta) -> None:
+        """The snapshot is durable: the log before it is needed only for slow followers."""
+        self._snapshot_running = False
+        if meta.index <= self._snapshot_index:
+            return  # a newer one was received from the leader meanwhile
+        self._snapshot_index = meta.index
+        self.core.snapshot_taken(meta)
+        keep_from = meta.index - self.config.snapshot_keep_entries
+        if keep_from > self.core.log.snapshot_index:
+            self.core.compact(keep_from)
+
+    def snapshot_failed(self) -> None:
+        """The snapshot could not be written; another one will be due at once."""
+        self._snapshot_running = False
+
+    # --- what others may ask ---------------------------------------------------------------
+
+    def now_ns(self) -> int:
+        """Log time as estimated here: what remaining TTLs are computed with."""
+        return self.log_time.now_ns()
+
+    def accepting(self) -> bool:
+        """Whether clients may read: everything this member knew to be committed is applied.
+
+        After a restart the tail of the log behind the recorded commit index may have been
+        committed, too. It is waited for as long as a leader may still turn up.
+        """
+        if not self._accepting:
+            waited_ns = self._clock.monotonic_ns() - self._started_ns
+            patience_ns = 2 * self.config.election_ticks * self.config.tick_ms * _NANOS_PER_MS
+            self._accepting = self.applied_index >= self._recovered_commit and (
+                self.applied_index >= self._recovered_last or waited_ns >= patience_ns
+            )
+        return self._accepting
+
+    def leader_since_ns(self) -> int:
+        """When the present leader was first seen, by the monotonic clock."""
+        return self._leader_since_ns
+
+    # --- proposing ------------------------------------------------------------------------
+
+    def _may_propose(self) -> bool:
+        if self._hold_queue or self.core.leader == 0:
+            return False
+        if self.core.role is Role.LEADER:
+            return True
+        self._outbox.aim(self.core.leader, self.core.term)
+        return self._outbox.has_room()
+
+    def _propose_queued(self) -> None:
+        if self.core.role is not Role.LEADER:
+            while self._outbox.has_room():
+                batch, timed = self._proposals.take_batch(
+                    limits.PROPOSAL_BATCH_ENTRIES, limits.FORWARD_BATCH_BYTES
+                )
+                if not batch:
+                    return
+                self._send.append(self._outbox.send(batch, timed))
+            return
+        batch, timed = self._proposals.take_batch(
+            limits.PROPOSAL_BATCH_ENTRIES, limits.FORWARD_BATCH_BYTES
+        )
+        if not batch:
+            return
+        if self._append([pending.payload for pending in batch], timed):
+            term = self.core.term
+            for pending in batch:
+                pending.term = term
+        else:
+            self._proposals.put_back(batch)
+            self._hold_queue = True
+
+    def _take_forwarded(self, frame: Forward) -> ForwardReply:
+        core = self.core
+        if (
+            core.role is Role.LEADER
+            and core.term == frame.term
+            and not self.disk_full
+            and self._inbox.expects(frame)
+            and self._append(list(frame.payloads), frame.timed)
+        ):
+            return self._inbox.accept(frame)
+        return self._inbox.refuse(frame)
+
+    def _append(self, payloads: list[bytes], timed: bool) -> bool:
+        """Append to the leader's log; False if it cannot take them now."""
+        if timed or self.store.has_ttls():
+            now_ns = self._clock.monotonic_ns()
+            if timed or now_ns - self._stamped_ns >= limits.STAMP_INTERVAL_MS * _NANOS_PER_MS:
+                payloads = [self._stamp(now_ns), *payloads]
+        try:
+            self.core.propose(payloads)
+        except ProposalRefused:
+            return False
+        return True
+
+    def _stamp(self, now_ns: int) -> bytes:
+        self._stamped_ns = now_ns
+        return encode_request(0, Request(Op.SYNC, b"", time_ns=self.log_time.stamp()))
+
+    def _expire_keys(self, now_ns: int) -> None:
+        if not self.store.has_ttls():
+            return
+        if now_ns - self._stamped_ns >= limits.SYNC_INTERVAL_MS * _NANOS_PER_MS:
+            self._append([self._stamp(now_ns)], timed=False)
+
+    # --- applying -------------------------------------------------------------------------
+
+    def _apply_internal(self, request_id: int, request: Request) -> None:
+        if request.op == Op.SYNC:
+            self.store.apply(request)
+            if self.applied_index > self._recovered_last:
+                self.log_time.observe(request.time_ns)
+            return
+        try:
+            outcome = self.store.apply(request)
+        except StoreError as error:
+            self._proposals.answer(request_id, error)
+            return
+        self.members = membership.members_from_records(self.store.records)
+        assert outcome is not None
+        self._proposals.answer(request_id, outcome)
+
+    def _apply_conf_change(self, entry: Entry) -> None:
+        change = decode_conf_change(entry.data)
+        self.core.apply_conf_change(change)
+        if change.kind in (ConfChangeKind.ADD_VOTER, ConfChangeKind.ADD_LEARNER):
+            self.store.apply(membership.add_record(change.context, change.member))
+        self.members = membership.members_from_records(self.store.records)
+
+    def _install(self, meta: SnapshotMeta) -> None:
+        old, self.store = self.store, self._incoming.pop(meta)
+        self.applied_index, self.applied_term = meta.index, meta.term
+        self._snapshot_index = meta.index
+        self.members = membership.members_from_records(self.store.records)
+        self.core.snapshot_restored(meta)
+        self._proposals.fail_uncertain(meta.term, Unavailable(CONNECTION_LOST, definite=False))
+        self._reads.release(meta.index)
+        for watcher in old.hub.close_all():
+            if watcher.owner is not None:
+                watcher.owner.watch_ready(watcher)
+
+    # --- leadership -----------------------------------------------------------------------
+
+    def _leader_changed(self) -> None:
+        core = self.core
+        if core.leader != self._last_leader:
+            self._last_leader = core.leader
+            if core.leader:
+                self._leader_since_ns = self._clock.monotonic_ns()
+        if core.leader and not self._published:
+            self._publish()
+        if core.role is Role.LEADER and self.store.get_record(membership.VERSION_RECORD) is None:
+            self.propose(membership.version_record(self.config.cluster_version), _ignore)
+
+    def _publish(self) -> None:
+        """Make the own name and client URLs known; tried at each tick until it has worked."""
+        self._published = True
+        info = MemberInfo(self.core.member_id, self.config.name, (), self.config.client_urls)
+        self.propose(membership.publish_record(info), self._published_outcome)
+
+    def _published_outcome(self, outcome: object) -> None:
+        self._published = not isinstance(outcome, Unavailable)
+
+    def _timed_out(self, created_ns: int, definite: bool) -> Unavailable:
+        core = self.core
+        window_ns = 2 * self.config.election_ticks * self.config.tick_ms * _NANOS_PER_MS
+        if core.leader == 0:
+            return Unavailable(TIMED_OUT, definite)
+        if self._leader_since_ns - window_ns <= created_ns <= self._leader_since_ns:
+            return Unavailable(LEADER_FAILED, definite)
+        return Unavailable(CONNECTION_LOST, definite)
+
+
+def _ignore(_: object) -> None:
+    """The outcome concerns nobody: the next leader tries again if it is still needed."""

@@ -1,0 +1,88 @@
+"""How a connection between two members begins: an HTTP/1.1 upgrade on the peer port.
+
+The dialling side names the cluster, itself and the member it wants; the other side answers 101
+and both go on with frames, or an error status with the reason as text. So a member of another
+cluster, or one that was moved to another address, is told so before any frame is read.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import httptools
+
+UPGRADE = "kvraft-raft/1"
+STREAM_PATH = "/raft/stream"
+SNAPSHOT_PATH = "/raft/snapshot"
+
+
+class Hello(NamedTuple):
+    """Who calls whom."""
+
+    cluster_id: int
+    sender: int
+    to: int
+
+
+class HandshakeError(Exception):
+    """The other side is not the member that was called, or does not want to talk."""
+
+
+def request_head(path: str, host: str, hello: Hello) -> bytes:
+    """The bytes that open a connection."""
+    lines = [
+        f"GET {path} HTTP/1.1",
+        f"Host: {host}",
+        "Connection: Upgrade",
+        f"Upgrade: {UPGRADE}",
+        f"X-Etcd-Cluster-ID: {hello.cluster_id:x}",
+        f"X-Server-From: {hello.sender:x}",
+        f"X-Raft-To: {hello.to:x}",
+    ]
+    return "\r\n".join([*lines, "", ""]).encode("ascii")
+
+
+def hello_from_headers(headers: dict[bytes, bytes]) -> Hello | None:
+    """What the caller said about itself; None if something is missing or no number."""
+    try:
+        numbers = [
+            int(headers[name], 16) for name in (b"x-etcd-cluster-id", b"x-server-from", b"x-raft-to")
+        ]
+    except (KeyError, ValueError):
+        return None
+    return Hello(*numbers)
+
+
+ACCEPTANCE = (
+    f"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: {UPGRADE}\r\n\r\n"
+).encode("ascii")
+
+
+class AnswerReader:
+    """Reads the answer to `request_head`; what follows it belongs to the frames."""
+
+    def __init__(self) -> None:
+        self._parser = httptools.HttpResponseParser(self)
+        self._body = b""
+        self._complete = False
+
+    def on_body(self, body: bytes) -> None:
+        """Called by the parser."""
+        self._body += body[:1000]
+
+    def on_message_complete(self) -> None:
+        """Called by the parser."""
+        self._complete = True
+
+    def feed(self, data: bytes) -> bytes | None:
+        """Bytes behind an acceptance, None while incomplete. Raises HandshakeError."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            return data[upgrade.args[0] :]
+        except httptools.HttpParserError as error:
+            raise HandshakeError(f"no HTTP answer: {error}") from error
+        if self._complete:
+            reason = self._body.decode("utf-8", "replace").strip()
+            raise HandshakeError(f"refused with status {self._parser.get_status_code()}: {reason}")
+        return None

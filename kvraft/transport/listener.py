@@ -1,0 +1,245 @@
+"""The peer port: connections that other members open, and the few documents they ask for.
+
+A connection starts as HTTP/1.1. An upgrade to `/raft/stream` or `/raft/snapshot` with the right
+cluster id and member id becomes a stream of frames; a GET of a document (`/members`, `/version`,
+`/raft/probing`, which joining members and proxies use) is answered; anything else is 404.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import httptools
+
+from kvraft import limits
+from kvraft.transport.codec import FrameDecoder, MalformedFrame
+from kvraft.transport.handshake import (
+    ACCEPTANCE,
+    SNAPSHOT_PATH,
+    STREAM_PATH,
+    Hello,
+    hello_from_headers,
+)
+
+if TYPE_CHECKING:
+    from kvraft.transport.codec import Frame, FromWire
+
+
+class Document(NamedTuple):
+    """An answer to a plain GET."""
+
+    content_type: str
+    body: bytes
+
+
+class PeerPort(Protocol):
+    """What the listener needs from its member."""
+
+    cluster_id: int
+    member_id: int
+
+    def receive_frames(self, frames: list[Frame]) -> None:
+        """Frames from a member, in order."""
+        ...
+
+    def receive_snapshot(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> Coroutine[Any, Any, None]:
+        """Take a snapshot from the rest of this connection."""
+        ...
+
+    def document(self, path: str) -> Document | None:
+        """The document at this path."""
+        ...
+
+    def is_removed(self, member_id: int) -> bool:
+        """Whether this member was removed from the cluster for good."""
+        ...
+
+    def warn(self, text: str) -> None:
+        """Something an operator should see."""
+        ...
+
+
+class PeerConnection(asyncio.Protocol):
+    """One accepted connection on the peer port."""
+
+    def __init__(self, port: PeerPort, from_wire: FromWire, connections: set[PeerConnection]) -> None:
+        self._port = port
+        self._from_wire = from_wire
+        self._connections = connections
+        self._parser: httptools.HttpRequestParser | None = httptools.HttpRequestParser(self)
+        self._decoder: FrameDecoder | None = None
+        self._transport: asyncio.Transport | None = None
+        self._url = b""
+        self._headers: dict[bytes, bytes] = {}
+        self._head_bytes = 0
+        self._sender = 0
+        self._task: asyncio.Task[None] | None = None
+
+    # --- asyncio ------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        if len(self._connections) >= limits.MAX_PEER_CONNECTIONS:
+            self._port.warn("too many connections on the peer port, one was refused")
+            transport.abort()
+            return
+        self._connections.add(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._decoder is not None:
+            self._receive(data)
+        elif self._parser is not None:
+            self._parse(data)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connections.discard(self)
+        self._parser = None
+
+    def abort(self) -> None:
+        """Cut the connection now."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # --- HTTP ---------------------------------------------------------------------------
+
+    def on_url(self, url: bytes) -> None:
+        """Called by the parser."""
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Called by the parser."""
+        self._headers[name.lower()] = value
+
+    def on_message_complete(self) -> None:
+        """Called by the parser: a whole request is here."""
+        parser = self._parser
+        assert parser is not None
+        if parser.should_upgrade():
+            return  # feed_data raises HttpParserUpgrade next
+        document = self._port.document(self._url.decode("latin-1"))
+        if document is None:
+            self._answer(404, "text/plain; charset=utf-8", b"404 page not found\n")
+        elif parser.get_method() != b"GET":
+            self._answer(405, "text/plain; charset=utf-8", b"Method Not Allowed\n")
+        else:
+            self._answer(200, document.content_type, document.body)
+        self._url = b""
+        self._headers = {}
+        self._head_bytes = 0
+
+    def _parse(self, data: bytes) -> None:
+        assert self._parser is not None
+        self._head_bytes += len(data)
+        if self._head_bytes > limits.MAX_PEER_HEAD_BYTES:
+            self._refuse(431, "request head too large")
+            return
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._parser = None
+            self._upgrade(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self._refuse(400, "400 Bad Request")
+
+    def _upgrade(self, rest: bytes) -> None:
+        hello = hello_from_headers(self._headers)
+        path = self._url.decode("latin-1")
+        refusal = self._refusal(hello, path)
+        if refusal is not None:
+            self._port.warn(refusal[1])
+            self._refuse(*refusal)
+            return
+        assert hello is not None and self._transport is not None
+        self._sender = hello.sender
+        self._transport.write(ACCEPTANCE)
+        if path == STREAM_PATH:
+            self._decoder = FrameDecoder(self._from_wire)
+            if rest:
+                self._receive(rest)
+        else:
+            self._start_snapshot(rest)
+
+    def _refusal(self, hello: Hello | None, path: str) -> tuple[int, str] | None:
+        port = self._port
+        if path not in (STREAM_PATH, SNAPSHOT_PATH):
+            return 404, "404 page not found"
+        if hello is None:
+            return 400, "missing or malformed cluster id, sender or recipient"
+        if hello.cluster_id != port.cluster_id:
+            return 412, (
+                f"request cluster ID mismatch (got {hello.cluster_id:x} want {port.cluster_id:x})"
+            )
+        if hello.to != port.member_id:
+            return 412, f"to field mismatch (got {hello.to:x} want {port.member_id:x})"
+        if port.is_removed(hello.sender):
+            return 410, "removed member"
+        return None
+
+    def _answer(self, status: int, content_type: str, body: bytes) -> None:
+        assert self._transport is not None
+        reason = {200: "OK", 404: "Not Found", 405: "Method Not Allowed"}[status]
+        head = (
+            f"HTTP/1.1 {status} {reason}\r\nContent-Type: {content_type}\r\n"
+            f"X-Etcd-Cluster-Id: {self._port.cluster_id:x}\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        self._transport.write(head.encode("ascii") + body)
+
+    def _refuse(self, status: int, reason: str) -> None:
+        assert self._transport is not None
+        self._parser = None
+        body = reason.encode()
+        head = (
+            f"HTTP/1.1 {status} Refused\r\nContent-Type: text/plain; charset=utf-8\r\n"
+            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        )
+        self._transport.write(head.encode("ascii") + body)
+        self._transport.close()
+
+    # --- frames -------------------------------------------------------------------------
+
+    def _receive(self, data: bytes) -> None:
+        assert self._decoder is not None
+        try:
+            frames = list(self._decoder.feed(data))
+            for frame in frames:
+                if frame[0] != self._port.member_id or frame[1] != self._sender:
+                    raise MalformedFrame("a frame for or from another member")
+        except MalformedFrame as error:
+            self._port.warn(f"closing the stream from member {self._sender:x}: {error}")
+            self.abort()
+            return
+        if frames:
+            self._port.receive_frames(frames)
+
+    def _start_snapshot(self, rest: bytes) -> None:
+        transport = self._transport
+        assert transport is not None
+        reader = asyncio.StreamReader()
+        protocol = asyncio.StreamReaderProtocol(reader)
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+        if rest:
+            reader.feed_data(rest)
+        writer = asyncio.StreamWriter(transport, protocol, reader, asyncio.get_running_loop())
+        self._task = asyncio.create_task(self._take_snapshot(reader, writer))
+
+    async def _take_snapshot(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        try:
+            await self._port.receive_snapshot(reader, writer)
+        finally:
+            self._connections.discard(self)
+            writer.close()
+
+
+def peer_protocol_factory(
+    port: PeerPort, from_wire: FromWire, connections: set[PeerConnection]
+) -> Callable[[], PeerConnection]:
+    """What `loop.create_server` calls for each connection."""
+    return lambda: PeerConnection(port, from_wire, connections)

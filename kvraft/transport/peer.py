@@ -1,0 +1,156 @@
+"""One remote member: a connection that is kept up, and frames written to it.
+
+Each member dials every other one and writes its frames there; what comes back arrives on the
+connection that the other side has dialled. Frames to a peer that is not connected, or too far behind,
+are dropped and reported: the consensus core expects loss and repeats itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
+
+from kvraft import limits
+from kvraft.transport.handshake import STREAM_PATH, AnswerReader, HandshakeError, Hello, request_head
+
+if TYPE_CHECKING:
+    from kvraft.transport.codec import Frame, FrameEncoder
+
+
+_Dialled = TypeVar("_Dialled", bound=asyncio.Protocol)
+
+
+class _StreamProtocol(asyncio.Protocol):
+    """The dialling side of a frame stream; only the handshake is ever read from it."""
+
+    def __init__(self, head: bytes) -> None:
+        self._head = head
+        self._reader: AnswerReader | None = AnswerReader()
+        loop = asyncio.get_running_loop()
+        self.accepted: asyncio.Future[None] = loop.create_future()
+        self.closed: asyncio.Future[None] = loop.create_future()
+        self.transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+        _set_silence_limit(transport)
+        transport.write(self._head)
+
+    def data_received(self, data: bytes) -> None:
+        if self._reader is None:
+            return
+        try:
+            if self._reader.feed(data) is not None:
+                self._reader = None
+                if not self.accepted.done():
+                    self.accepted.set_result(None)
+        except HandshakeError as error:
+            if not self.accepted.done():
+                self.accepted.set_exception(error)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.accepted.done():
+            self.accepted.set_exception(HandshakeError("connection closed"))
+        if not self.closed.done():
+            self.closed.set_result(None)
+
+
+class Peer:
+    """Sends frames to one member; see the module's description."""
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        hello: Hello,
+        encoder: FrameEncoder,
+        *,
+        on_unreachable: Callable[[int], None],
+        on_state: Callable[[int, bool, str], None],
+    ) -> None:
+        self.member_id = hello.to
+        self.urls = tuple(urls)
+        self._hello = hello
+        self._encoder = encoder
+        self._on_unreachable = on_unreachable
+        self._on_state = on_state
+        self._transport: asyncio.Transport | None = None
+        self._complaint = ""
+        self._task = asyncio.create_task(self._keep_connected(), name=f"peer-{hello.to:x}")
+
+    @property
+    def connected(self) -> bool:
+        """Whether frames can be sent now."""
+        return self._transport is not None
+
+    def send(self, frames: Sequence[Frame]) -> None:
+        """Send frames in order, or drop them all."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            self._on_unreachable(self.member_id)
+            return
+        if transport.get_write_buffer_size() > limits.MAX_PEER_BACKLOG_BYTES:
+            self._on_unreachable(self.member_id)
+            return
+        transport.write(self._encoder.encode(frames))
+
+    async def close(self) -> None:
+        """Stop trying, and close the connection once what was sent has left."""
+        self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _keep_connected(self) -> None:
+        attempt = 0
+        while True:
+            url = self.urls[attempt % len(self.urls)]
+            attempt += 1
+            try:
+                await self._stay_connected(url)
+            except (OSError, TimeoutError, HandshakeError) as error:
+                self._complain(f"{url}: {error}")
+            await asyncio.sleep(limits.PEER_RECONNECT_MS / 1000)
+
+    async def _stay_connected(self, url: str) -> None:
+        protocol = await dial(url, STREAM_PATH, self._hello, _StreamProtocol)
+        assert protocol.transport is not None
+        try:
+            async with asyncio.timeout(limits.PEER_CONNECT_TIMEOUT_MS / 1000):
+                await protocol.accepted
+            self._transport = protocol.transport
+            self._complaint = ""
+            self._on_state(self.member_id, True, url)
+            await protocol.closed
+            self._complain(f"{url}: connection closed")
+        finally:
+            self._transport = None
+            protocol.transport.close()
+
+    def _complain(self, reason: str) -> None:
+        """Report once per reason: a member that is down is dialled ten times a second."""
+        if reason != self._complaint:
+            self._complaint = reason
+            self._on_state(self.member_id, False, reason)
+
+
+async def dial(
+    url: str, path: str, hello: Hello, factory: Callable[[bytes], _Dialled]
+) -> _Dialled:
+    """Open a connection to a member's peer URL and send the opening request."""
+    target = urlsplit(url)
+    head = request_head(path, target.netloc, hello)
+    loop = asyncio.get_running_loop()
+    async with asyncio.timeout(limits.PEER_CONNECT_TIMEOUT_MS / 1000):
+        _, protocol = await loop.create_connection(
+            lambda: factory(head), target.hostname, target.port
+        )
+    return protocol
+
+
+def _set_silence_limit(transport: asyncio.Transport) -> None:
+    """Let the kernel give up on a peer that acknowledges nothing (Linux)."""
+    sock = transport.get_extra_info("socket")
+    if sock is not None and hasattr(socket, "TCP_USER_TIMEOUT"):
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, limits.PEER_SILENCE_MS)

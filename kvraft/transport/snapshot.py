@@ -1,0 +1,94 @@
+"""A snapshot on its way to another member: a connection of its own, piece by piece.
+
+The sender writes the InstallSnapshot frame, the chunks as byte strings, and nil at the end; the
+receiver answers with one byte once it has the whole on disk. Nobody holds more than a
+chunk or two in memory, and neither event loop is kept busy longer than one chunk takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING, Any
+
+import msgpack
+
+from kvraft import limits
+from kvraft.transport.codec import MalformedFrame, bounded_unpacker
+from kvraft.transport.handshake import SNAPSHOT_PATH, AnswerReader, HandshakeError, request_head
+
+if TYPE_CHECKING:
+    from urllib.parse import SplitResult
+
+    from kvraft.transport.codec import Frame, FrameEncoder
+    from kvraft.transport.handshake import Hello
+
+_RECEIVED = b"\x01"
+_READ_BYTES = 256 << 10
+_TIMEOUT = limits.SNAPSHOT_TRANSFER_TIMEOUT_MS / 1000
+
+
+async def send_snapshot(
+    target: SplitResult,
+    hello: Hello,
+    message: Frame,
+    chunks: AsyncIterator[bytes],
+    encoder: FrameEncoder,
+) -> None:
+    """Transfer a snapshot. Raises OSError, TimeoutError or HandshakeError if it failed."""
+    async with asyncio.timeout(limits.PEER_CONNECT_TIMEOUT_MS / 1000):
+        reader, writer = await asyncio.open_connection(target.hostname, target.port)
+    try:
+        writer.write(request_head(SNAPSHOT_PATH, target.netloc, hello))
+        await _accepted(reader)
+        writer.write(encoder.encode([message]))
+        async for chunk in chunks:
+            writer.write(msgpack.packb(chunk))
+            async with asyncio.timeout(_TIMEOUT):
+                await writer.drain()
+        writer.write(msgpack.packb(None))
+        async with asyncio.timeout(_TIMEOUT):
+            answer = await reader.read(1)
+        if answer != _RECEIVED:
+            raise HandshakeError("the member could not take the snapshot")
+    finally:
+        writer.close()
+
+
+async def _accepted(reader: asyncio.StreamReader) -> None:
+    answer = AnswerReader()
+    rest = None
+    async with asyncio.timeout(_TIMEOUT):
+        while rest is None:
+            data = await reader.read(_READ_BYTES)
+            if not data:
+                raise HandshakeError("connection closed")
+            rest = answer.feed(data)
+
+
+async def items(reader: asyncio.StreamReader) -> AsyncIterator[Any]:
+    """What the sender wrote: the frame as a tuple, then byte strings, then None.
+
+    Raises MalformedFrame, TimeoutError, or ConnectionError when it breaks off.
+    """
+    unpacker = bounded_unpacker(limits.MAX_SNAPSHOT_CHUNK_BYTES)
+    while True:
+        async with asyncio.timeout(_TIMEOUT):
+            data = await reader.read(_READ_BYTES)
+        if not data:
+            raise ConnectionError("the snapshot broke off")
+        try:
+            unpacker.feed(data)
+            for item in unpacker:
+                yield item
+                if item is None:
+                    return
+        except (msgpack.UnpackException, ValueError) as error:
+            raise MalformedFrame(str(error)) from error
+
+
+async def confirm(writer: asyncio.StreamWriter) -> None:
+    """Tell the sender that the snapshot is here."""
+    writer.write(_RECEIVED)
+    async with asyncio.timeout(_TIMEOUT):
+        await writer.drain()
