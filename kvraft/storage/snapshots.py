@@ -1,0 +1,210 @@
+"""Snapshot files: one frozen state each, made whole or not at all, proved before it is believed.
+
+A file is named `<term>-<index>.snap`, 16 hexadecimal digits each, and is one chain of frames
+(record.py): a header (format, cluster, meta data), the chunks exactly as they were given, a
+trailer (number and total size of the chunks). This module must not know what the chunks hold,
+and it does not know the log: that a snapshot counts only once the log has recorded it is the
+concern of datadir.py and recover.py.
+
+Invariants: a file under its final name was complete and durable when it got that name; nothing
+is handed to a reader before its own checksum and its place in the chain were checked; memory is
+bounded by one chunk.
+
+Paper: Ongaro and Ousterhout, "In Search of an Understandable Consensus Algorithm (Extended)",
+section 7.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from enum import IntEnum
+from typing import Final, cast
+
+import msgpack
+
+from kvraft.errors import Corrupt
+from kvraft.limits import MAX_SNAPSHOT_CHUNK_BYTES
+from kvraft.raft.entry import SnapshotMeta
+from kvraft.storage.files import TEMPORARY, Files, discard, disk_error, write_all
+from kvraft.storage.record import HEADER_BYTES, OVERHEAD_BYTES, Framer, Unframer
+from kvraft.storage.wal import decode_meta, encode_meta, parse_hex_pair, unpack
+
+FORMAT: Final = 1
+SUFFIX: Final = ".snap"
+_ADVICE: Final = (
+    "remove this member from the cluster and add it again as a new one, with an empty data"
+    " directory"
+)
+
+
+class Kind(IntEnum):
+    """What a frame of a snapshot file is."""
+
+    HEADER = 16
+    CHUNK = 17
+    TRAILER = 18
+
+
+def snapshot_name(meta: SnapshotMeta) -> str:
+    """The file name of a snapshot."""
+    return f"{meta.term:016x}-{meta.index:016x}{SUFFIX}"
+
+
+def snapshot_names(names: Iterable[str]) -> list[tuple[int, int]]:
+    """(index, term) of each snapshot among the names of a directory, oldest first."""
+    pairs = (parse_hex_pair(name, SUFFIX) for name in names)
+    return sorted((pair[1], pair[0]) for pair in pairs if pair is not None)
+
+
+class SnapshotFile:
+    """A snapshot file being written under its temporary name."""
+
+    __slots__ = ("_chunks", "_directory", "_files", "_framer", "_handle", "_total_bytes", "meta")
+
+    def __init__(self, files: Files, directory: str, cluster_id: int, meta: SnapshotMeta) -> None:
+        self.meta = meta
+        self._files = files
+        self._directory = directory
+        self._framer = Framer()
+        self._chunks = 0
+        self._total_bytes = 0
+        self._handle = -1
+        try:
+            self._handle = files.create(self._temporary)
+        except OSError as error:
+            raise disk_error(self._temporary, error) from error
+        self._put(Kind.HEADER, (FORMAT, cluster_id, encode_meta(meta)))
+
+    @property
+    def path(self) -> str:
+        return f"{self._directory}/{snapshot_name(self.meta)}"
+
+    @property
+    def _temporary(self) -> str:
+        return self.path + TEMPORARY
+
+    def write(self, chunk: bytes) -> None:
+        """Append one chunk. Any StorageError has already discarded the file."""
+        if len(chunk) > MAX_SNAPSHOT_CHUNK_BYTES:
+            raise ValueError(f"snapshot chunk of {len(chunk)} bytes")
+        self._append(Kind.CHUNK, chunk)
+        self._chunks += 1
+        self._total_bytes += len(chunk)
+
+    def finish(self) -> None:
+        """Make the file complete and durable under its name."""
+        self._put(Kind.TRAILER, (self._chunks, self._total_bytes))
+        handle, self._handle = self._handle, -1
+        try:
+            self._files.sync(handle)
+            self._files.rename(self._temporary, self.path)
+            self._files.sync_dir(self._directory)
+        except OSError as error:
+            discard(self._files, handle, self._temporary)
+            raise disk_error(self.path, error) from error
+        self._files.close(handle)
+
+    def abort(self) -> None:
+        """Remove what was written; nothing happens if it is finished or gone already."""
+        if self._handle >= 0:
+            handle, self._handle = self._handle, -1
+            discard(self._files, handle, self._temporary)
+
+    def _put(self, kind: int, fields: tuple[object, ...]) -> None:
+        self._append(kind, cast(bytes, msgpack.packb(fields)))
+
+    def _append(self, kind: int, payload: bytes) -> None:
+        if self._handle < 0:
+            raise ValueError(f"{self.path} is no longer being written")
+        try:
+            write_all(self._files, self._handle, self._framer.frame(kind, self._chunks, payload))
+        except OSError as error:
+            self.abort()
+            raise disk_error(self.path, error) from error
+
+
+class _Reader:
+    """One snapshot file, frame by frame."""
+
+    def __init__(self, files: Files, path: str) -> None:
+        self._files = files
+        self._path = path
+        self._unframer = Unframer()
+        try:
+            self._handle = files.open_read(path)
+        except OSError as error:
+            raise self._corrupt(error.strerror or str(error)) from error
+
+    def close(self) -> None:
+        self._files.close(self._handle)
+
+    def meta(self, cluster_id: int) -> SnapshotMeta:
+        kind, payload = self.next()
+        try:
+            form, cluster, fields = unpack(payload)
+            meta = decode_meta(fields)
+        except (TypeError, ValueError) as error:
+            raise self._corrupt(f"unknown header: {error}") from error
+        if (kind, form, cluster) != (Kind.HEADER, FORMAT, cluster_id):
+            raise self._corrupt("header of another format or cluster")
+        return meta
+
+    def chunks(self) -> Iterator[bytes]:
+        """The chunks in order; ends normally only behind a right trailer and the file's end."""
+        count = 0
+        total_bytes = 0
+        while True:
+            kind, payload = self.next()
+            if kind != Kind.CHUNK:
+                break
+            count += 1
+            total_bytes += len(payload)
+            yield payload
+        if kind != Kind.TRAILER or unpack(payload) != [count, total_bytes]:
+            raise self._corrupt("trailer does not fit the chunks")
+        if self._read(1, self._unframer.offset):
+            raise self._corrupt("bytes behind the trailer")
+
+    def next(self) -> tuple[int, bytes]:
+        offset = self._unframer.offset
+        head = self._read(HEADER_BYTES, offset)
+        header = self._unframer.header(head)
+        if header is None:
+            raise self._corrupt("bad or missing record header")
+        if header.length > MAX_SNAPSHOT_CHUNK_BYTES:
+            raise self._corrupt(f"record of {header.length} bytes")
+        rest_bytes = OVERHEAD_BYTES - HEADER_BYTES + header.length
+        payload = self._unframer.accept(header, head, self._read(rest_bytes, offset + HEADER_BYTES))
+        if payload is None:
+            raise self._corrupt("record with a wrong checksum")
+        return header.kind, payload
+
+    def _read(self, size: int, offset: int) -> bytes:
+        try:
+            return self._files.read_at(self._handle, size, offset)
+        except OSError as error:
+            raise self._corrupt(error.strerror or str(error)) from error
+
+    def _corrupt(self, reason: str) -> Corrupt:
+        return Corrupt(self._path, self._unframer.offset, reason, _ADVICE)
+
+
+def read_chunks(
+    files: Files, directory: str, cluster_id: int, meta: SnapshotMeta
+) -> Iterator[bytes]:
+    """The chunks of a snapshot, each proved before it is given; raises Corrupt where that fails,
+    also after some were given: what was built from them is then to be thrown away."""
+    path = f"{directory}/{snapshot_name(meta)}"
+    reader = _Reader(files, path)
+    try:
+        if reader.meta(cluster_id) != meta:
+            raise Corrupt(path, 0, "meta data differs from what the log recorded", _ADVICE)
+        yield from reader.chunks()
+    finally:
+        reader.close()
+
+
+def verify(files: Files, directory: str, cluster_id: int, meta: SnapshotMeta) -> None:
+    """Read all of a snapshot file; raises Corrupt unless it is whole and the one meant."""
+    for _ in read_chunks(files, directory, cluster_id, meta):
+        pass
