@@ -87,3 +87,4 @@ VIEW_CHUNK_BYTES: Final = 256 << 10  # one slice of a listing: few large values 
 SORT_RUN_NODES: Final = 4096  # names sorted at once: about 2 ms, then merged lazily
 SNAPSHOT_CHUNK_BYTES: Final = 1 << 20  # a chunk ends early at large values: 1 ms of copying
 RECLAIM_BACKLOG: Final = 1000  # removed directories not yet taken apart; then writers help
+HEALTH_TIMEOUT_MS: Final = 1000  # /health: a quorum read that takes longer is no health
