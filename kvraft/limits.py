@@ -48,7 +48,6 @@ SNAPSHOT_TRANSFER_TIMEOUT_MS: Final = 60_000  # without any progress; then it is
 # --- storage ---------------------------------------------------------------------------
 WAL_SEGMENT_BYTES: Final = 64_000_000  # a segment is closed at this size; what etcd 2.3 does
 WAL_RECORD_BYTES: Final = 128 << 20  # one record: twice what a leader holds uncommitted
-MAX_SNAPSHOT_CHUNK_BYTES: Final = 16 << 20  # what a reader of a snapshot allocates at once
 SNAPSHOTS_KEPT: Final = 2  # at least: the newest may turn out unreadable
 
 # --- consensus, bookkeeping ------------------------------------------------------------
