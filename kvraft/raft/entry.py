@@ -34,7 +34,7 @@ class Entry(NamedTuple):
     """One position of the log. A NORMAL entry without data is a leader's first entry."""
 
     term: int
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody wants
     kind: int
     data: bytes
 
@@ -57,7 +57,7 @@ class Membership(NamedTuple):
 class SnapshotMeta(NamedTuple):
     """The last entry a snapshot covers, and the membership as of that entry."""
 
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody wants
     term: int
     membership: Membership
 

@@ -92,7 +92,7 @@ class AppendReply(NamedTuple):
     to: int
     sender: int
     term: int
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody wants
     ok: bool
     hint_index: int
     hint_term: int
@@ -151,7 +151,7 @@ class ReadReply(NamedTuple):
     sender: int
     term: int
     ctx: int
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody wants
 
 
 class TimeoutNow(NamedTuple):

@@ -43,7 +43,7 @@ class ReadState(NamedTuple):
     """Once `index` is applied, the local state answers the reads of `ctx`."""
 
     ctx: int
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody wants
 
 
 class Ready(NamedTuple):
