@@ -1,7 +1,7 @@
 """The key space as a sequence of chunks, and back.
 
     header   [0, format, index, time of the log, counters]
-    records  [1, [[name, value, modified, created], ...]]
+    records  [1, [[name, value], ...]]
     history  [2, [nil or [action, path, time, refresh, node, previous node], ...]]
     nodes    [3, [row, ...]]     depth first, children in the order of their insertion
     end      [4, number of node rows]
@@ -20,7 +20,7 @@ number of nodes; a chunk that is damaged or out of place raises CorruptSnapshot 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from msgpack import packb, unpackb
 
@@ -34,7 +34,10 @@ from kvraft.store.stats import LOGGED_COUNTERS, Stats
 from kvraft.store.ttl import Expirations
 from kvraft.store.view import Picture, Pictures
 
-__all__ = ["SnapshotView", "State", "StateReader"]
+if TYPE_CHECKING:
+    from kvraft.store.store import Store
+
+__all__ = ["Restorer", "SnapshotView", "State"]
 
 _FORMAT: Final = 1
 _HEADER, _RECORDS, _HISTORY, _NODES, _FINAL = range(5)
@@ -60,7 +63,7 @@ class State:
         self.index = 0
         self.now_ns = 0
         self.root = Directory(0, 0, 0, 0)
-        self.records: dict[bytes, File] = {}
+        self.records: dict[bytes, bytes] = {}
         self.history = History()
         self.expirations = Expirations()
         self.stats = Stats()
@@ -74,7 +77,7 @@ class SnapshotView(Picture):
         pictures: Pictures,
         state: State,
         counters: list[int],
-        records: list[tuple[bytes, File]],
+        records: list[tuple[bytes, bytes]],
         history: list[Event | None],
     ) -> None:
         super().__init__(pictures, b"/")
@@ -90,8 +93,7 @@ class SnapshotView(Picture):
         try:
             yield _pack(self._header)
             records: Iterator[tuple[int, Any]] = (
-                (len(file.value), [name, file.value, file.modified, file.created])
-                for name, file in self._records
+                (len(name) + len(value), (name, value)) for name, value in self._records
             )
             for rows in _grouped(records, max_nodes):
                 yield _pack([_RECORDS, rows])
@@ -171,8 +173,8 @@ def _shown_row(node: ShownNode | None) -> Any:
     return (node.modified, node.created, node.expiration_ns)
 
 
-class StateReader:
-    """Builds a state from the chunks of a snapshot, one short call per chunk."""
+class Restorer:
+    """Builds a store from the chunks of a snapshot, one short call per chunk."""
 
     __slots__ = ("_count", "_events", "_path", "_stack", "_stage", "_state")
 
@@ -199,11 +201,13 @@ class StateReader:
         except Exception as error:  # bytes from outside: what breaks inside shows it in any way
             raise CorruptSnapshot(f"a chunk that is no chunk: {error!r}") from error
 
-    def finish(self) -> State:
-        """Give the state; raises CorruptSnapshot if the end is missing."""
+    def finish(self) -> Store:
+        """Give the store; raises CorruptSnapshot if the end is missing."""
         if self._stage != _FINAL:
             raise CorruptSnapshot("the snapshot ends before its last chunk")
-        return self._state
+        from kvraft.store.store import Store  # a store makes snapshots, a snapshot makes a store
+
+        return Store(self._state)
 
     def _header(self, version: Any, index: Any, now_ns: Any, counters: Any) -> None:
         if version != _FORMAT:
@@ -215,10 +219,9 @@ class StateReader:
         state.stats.restore_logged([_natural(counter) for counter in counters])
 
     def _take_records(self, rows: Any) -> None:
-        for name, value, modified, created in rows:
+        for name, value in rows:
             _check(name not in self._state.records)
-            file = File(_bytes(value), _natural(modified), _natural(created), 0)
-            self._state.records[_bytes(name)] = file
+            self._state.records[_bytes(name)] = _bytes(value)
 
     def _nodes(self, rows: Any) -> None:
         self._count += len(rows)

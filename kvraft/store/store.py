@@ -23,7 +23,7 @@ from kvraft.limits import (
     SNAPSHOT_CHUNK_NODES,
 )
 from kvraft.store import event as actions
-from kvraft.store.codec import SnapshotView, State, StateReader
+from kvraft.store.codec import Restorer, SnapshotView, State
 from kvraft.store.errors import ErrorKind, StoreError
 from kvraft.store.event import Event
 from kvraft.store.jsontext import escape, wrap64
@@ -146,12 +146,15 @@ class Store:
 
     def get_record(self, name: bytes) -> bytes | None:
         """The value of one of the server's own records."""
-        file = self._records.get(name)
-        return None if file is None else file.value
+        return self._records.get(name)
 
     def records(self) -> dict[bytes, bytes]:
-        """All of the server's own records."""
-        return {name: file.value for name, file in self._records.items()}
+        """A copy of all the server's own records."""
+        return dict(self._records)
+
+    def stats_body(self) -> bytes:
+        """The JSON document of the counters, without a newline."""
+        return self.stats.body(self.hub.count)
 
     def count_auth_lookup(self) -> None:
         """Count the look at the auth switch that every valid keys request takes."""
@@ -182,8 +185,12 @@ class Store:
         return watcher
 
     def unwatch(self, watcher: Watcher) -> None:
-        """Close a watcher whose client has gone; harmless if it is closed already."""
-        self.hub.remove(watcher)
+        """Close a watcher whose client has gone; harmless if it is closed already.
+
+        It may have moved to the store that has succeeded this one.
+        """
+        if watcher.hub is not None:
+            watcher.hub.remove(watcher)
 
     def take_woken(self) -> list[Watcher]:
         """The watchers that got events or lost their place since the last call."""
@@ -534,10 +541,10 @@ class Store:
         else:
             self.stats.sets_success += 1
         index = self.index + 1
-        file = File(request.value, index, index, 0)
-        self._records[name] = file
+        self._records[name] = request.value
         action = actions.CREATE if request.directory else actions.SET
-        return self._recorded(Event(action, name, file, old, index, False, self.now_ns))
+        file = File(request.value, index, index, 0)
+        return self._recorded(Event(action, name, file, None, index, False, self.now_ns))
 
     def _delete_record(self, request: Request) -> Event:
         name = request.path
@@ -547,7 +554,8 @@ class Store:
             raise StoreError(ErrorKind.KEY_NOT_FOUND, name, self.index)
         self.stats.delete_success += 1
         index = self.index + 1
-        return self._recorded(Event(actions.DELETE, name, None, old, index, False, self.now_ns))
+        file = File(old, index, index, 0)
+        return self._recorded(Event(actions.DELETE, name, None, file, index, False, self.now_ns))
 
     def _recorded(self, event: Event) -> Event:
         """A record takes an index and a place in the history, and is no one's event."""
@@ -616,20 +624,3 @@ class Store:
     def _expiration_ns(self, ttl_seconds: int) -> int:
         """When a ttl that starts now ends; 0, and so never, if it wraps to exactly that."""
         return wrap64(self.now_ns + ttl_seconds * _NS)
-
-
-class Restorer:
-    """Builds a store from the chunks of a snapshot, one short call per chunk."""
-
-    __slots__ = ("_reader",)
-
-    def __init__(self) -> None:
-        self._reader = StateReader()
-
-    def feed(self, chunk: bytes) -> None:
-        """Take the next chunk; raises CorruptSnapshot."""
-        self._reader.feed(chunk)
-
-    def finish(self) -> Store:
-        """Give the store; raises CorruptSnapshot if the end is missing."""
-        return Store(self._reader.finish())

@@ -28,6 +28,7 @@ class Watcher:
     __slots__ = (
         "closed",
         "events",
+        "hub",
         "overflowed",
         "owner",
         "path",
@@ -49,6 +50,7 @@ class Watcher:
         self.events: deque[Event] = deque()  # the owner takes them from the left
         self.closed = False  # nothing will come after what is in the queue
         self.overflowed = False  # closed because the queue was full: events were lost
+        self.hub: Hub | None = None  # where it is registered
         self.owner: object | None = None  # set by whoever serves the client
         self.woken = False  # already in the hub's list
 
@@ -79,13 +81,13 @@ class Hub:
     def add(self, watcher: Watcher) -> None:
         """Register a watcher."""
         self._groups.setdefault(watcher.path, {})[watcher] = None
+        watcher.hub = self
         self.count += 1
 
     def remove(self, watcher: Watcher) -> None:
-        """Close a watcher; harmless if it is closed already."""
-        if watcher.closed:
-            return
+        """Close a registered watcher."""
         watcher.closed = True
+        watcher.hub = None
         group = self._groups[watcher.path]
         del group[watcher]
         if not group:
