@@ -87,3 +87,5 @@ SORT_RUN_NODES: Final = 4096  # names sorted at once: about 2 ms, then merged la
 SNAPSHOT_CHUNK_BYTES: Final = 1 << 20  # a chunk ends early at large values: 1 ms of copying
 RECLAIM_BACKLOG: Final = 1000  # removed directories not yet taken apart; then writers help
 HEALTH_TIMEOUT_MS: Final = 1000  # /health: a quorum read that takes longer is no health
+RECLAIM_SLICE_NODES: Final = 2000  # removed nodes freed in one turn of the loop: about 1 ms
+LISTEN_BACKLOG: Final = 1024  # connections the kernel completes while the loop is busy

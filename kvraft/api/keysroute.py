@@ -1,0 +1,63 @@
+"""The keys over HTTP: from a request to a path, parameters and an operation.
+
+Knows HTTP methods and Content-Types; the operations themselves are in keys.py.
+(keys-api, sections 1, 2 and 4.)
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kvraft.api.errors import INVALID_FORM
+from kvraft.api.exchange import Exchange
+from kvraft.api.keys import Keys
+from kvraft.api.mediatype import is_form
+from kvraft.api.params import BadParameters, Params, parse_params, query_params
+from kvraft.store.path import clean
+
+PREFIX: Final = b"/v2/keys"
+METHODS: Final = (b"HEAD", b"GET", b"PUT", b"POST", b"DELETE")
+TOO_LARGE: Final = b"http: POST too large"
+
+
+class KeysRoute:
+    """Serves `/v2/keys` and everything below it."""
+
+    __slots__ = ("_keys",)
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+
+    def __call__(self, exchange: Exchange) -> None:
+        """Serve one request, whose method has been checked."""
+        path = clean(exchange.path[len(PREFIX) :])
+        method = exchange.method
+        keys = self._keys
+        try:
+            if method == b"GET":
+                keys.get(path, query_params(exchange.query, True), exchange)
+            elif method == b"PUT":
+                keys.put(path, form_params(exchange), exchange)
+            elif method == b"POST":
+                keys.post(path, form_params(exchange), exchange)
+            elif method == b"DELETE":
+                keys.delete(path, query_params(exchange.query, False), exchange)
+            else:
+                keys.head(path, query_params(exchange.query, False), exchange)
+        except BadParameters as bad:
+            exchange.refuse(bad.code, bad.cause, 0)
+
+
+def form_params(exchange: Exchange) -> Params:
+    """The parameters of a request that may have a form for its body."""
+    content_type = exchange.content_type
+    form = b""
+    if content_type is not None:
+        counts, problem = is_form(content_type)
+        if problem is None and counts:
+            form = exchange.body
+            if exchange.body_too_large:
+                problem = TOO_LARGE
+        if problem is not None:
+            raise BadParameters(INVALID_FORM, problem)
+    return parse_params(exchange.query, form, False)

@@ -1,0 +1,145 @@
+"""A client port: what all its connections share, and what keeps them in bounds.
+
+One timer a second refreshes the date that answers carry and looks for connections that have
+exceeded a deadline, so that a request costs no timer of its own. To serve:
+
+    port = ClientPort(service, loop)
+    server = await loop.create_server(port.connection, host, number)
+    port.start()
+    ...
+    server.close()
+    await port.drain(seconds)
+
+Must not know what the routes do. Invariant: `connections` are exactly those not yet lost.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+from asyncio import AbstractEventLoop
+from collections.abc import Iterator
+from email.utils import formatdate
+from itertools import islice
+from typing import Final
+
+from kvraft.api.connection import HttpConnection
+from kvraft.api.guards import Guards
+from kvraft.api.keys import Keys
+from kvraft.api.keysroute import METHODS, PREFIX, KeysRoute
+from kvraft.api.members import add_member_routes
+from kvraft.api.response import JSON, status_line
+from kvraft.api.routes import Router
+from kvraft.api.service import Service
+from kvraft.api.statistics import add_statistics_routes
+from kvraft.limits import MAX_CLIENT_CONNECTIONS, RESERVED_DESCRIPTORS, SWEEP_SLICE
+
+_DRAIN_POLL_S: Final = 0.01
+
+
+def connection_cap() -> int:
+    """How many clients the process can hold and still open its files and reach its peers."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return MAX_CLIENT_CONNECTIONS
+    return max(1, min(MAX_CLIENT_CONNECTIONS, soft - RESERVED_DESCRIPTORS))
+
+
+class ClientPort:
+    """The shared side of the connections of one or more listeners."""
+
+    def __init__(
+        self, service: Service, loop: AbstractEventLoop, guards: Guards | None = None
+    ) -> None:
+        self.service = service
+        self.loop = loop
+        self.guards = Guards() if guards is None else guards
+        self.keys = Keys(service, loop)
+        self.router = Router()
+        self.connections: set[HttpConnection] = set()
+        self.max_connections = connection_cap()
+        self.buffered_bytes = 0  # of request bodies that are still incomplete
+        self.draining = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._sweeping = False
+        route = KeysRoute(self.keys)
+        self.router.add(PREFIX, METHODS, route)
+        self.router.add(PREFIX + b"/", METHODS, route)
+        add_member_routes(self.router, service)
+        add_statistics_routes(self.router, service)
+        self._refresh()
+
+    def connection(self) -> HttpConnection:
+        """Make the protocol of a new connection: the factory for `loop.create_server`."""
+        return HttpConnection(self)
+
+    def success_headers(self, index: int) -> bytes:
+        """The headers of an answer about keys that went well."""
+        service = self.service
+        return b"%b%bX-Etcd-Index: %d\r\nX-Raft-Index: %d\r\nX-Raft-Term: %d\r\n" % (
+            JSON,
+            self.cluster_header,
+            index,
+            service.applied_index,
+            service.applied_term,
+        )
+
+    # --- time --------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the timer."""
+        self._tick()
+
+    def stop(self) -> None:
+        """Stop the timer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _tick(self) -> None:
+        self._refresh()
+        self.sweep()
+        self._timer = self.loop.call_later(1.0, self._tick)
+
+    def _refresh(self) -> None:
+        """Make anew what changes once a second at most."""
+        self.now_s = self.loop.time()
+        self.date_line = b"Date: %b\r\n" % formatdate(usegmt=True).encode()
+        self.cluster_header = b"X-Etcd-Cluster-Id: %b\r\n" % self.service.cluster_id_hex
+        self.error_start = b"%b%bX-Etcd-Index: " % (JSON, self.cluster_header)
+        rest = (
+            b"%bX-Etcd-Index: %%d\r\nX-Raft-Index: %%d\r\nX-Raft-Term: %%d\r\n"
+            b"%bContent-Length: %%d\r\n\r\n%%b"
+        ) % (JSON + self.cluster_header, self.date_line)
+        self.ok_answer = status_line(200, False) + rest
+        self.created_answer = status_line(201, False) + rest
+
+    def sweep(self) -> None:
+        """End the connections that have exceeded a deadline, some in each turn of the loop."""
+        if not self._sweeping:
+            self._sweeping = True
+            self._sweep_slice(iter(list(self.connections)))
+
+    def _sweep_slice(self, rest: Iterator[HttpConnection]) -> None:
+        now_s = self.now_s
+        connections = list(islice(rest, SWEEP_SLICE))
+        for connection in connections:
+            connection.check_deadline(now_s)
+        if len(connections) == SWEEP_SLICE:
+            self.loop.call_soon(self._sweep_slice, rest)
+        else:
+            self._sweeping = False
+
+    # --- the end -----------------------------------------------------------------------
+
+    async def drain(self, timeout_s: float) -> None:
+        """Let running requests finish, end watches, then close whatever is left."""
+        self.draining = True
+        for connection in list(self.connections):
+            connection.drain()
+        deadline_s = self.loop.time() + timeout_s
+        while self.connections and self.loop.time() < deadline_s:
+            await asyncio.sleep(_DRAIN_POLL_S)
+        for connection in list(self.connections):
+            connection.abort()
+        self.stop()

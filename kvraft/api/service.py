@@ -1,0 +1,92 @@
+"""What the HTTP layer needs of a member, and the small values that pass between them.
+
+The layer talks to this protocol only, so that it runs over a real member, over an embedded
+store or over a fake in a test. It must not know how consensus, storage or peers work.
+
+Invariants: every callback given to a service is called exactly once, now or later, on the
+event loop's thread; nothing here is awaited, so that a request costs no future.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from kvraft.store.errors import StoreError
+    from kvraft.store.event import Event
+    from kvraft.store.request import Request
+    from kvraft.store.store import Store
+
+
+class Unavailable(NamedTuple):
+    """The cluster could not take part; the cause is shown to the client (error 300).
+
+    `definite` says that the write certainly did not happen and will not; otherwise the outcome
+    is unknown.
+    """
+
+    cause: str
+    definite: bool = False
+
+
+class MemberInfo(NamedTuple):
+    """One member as it is shown to clients."""
+
+    id: int
+    name: str
+    peer_urls: tuple[str, ...]
+    client_urls: tuple[str, ...]
+
+
+WriteDone = Callable[["Event | StoreError | Unavailable"], None]
+BarrierDone = Callable[["Unavailable | None"], None]
+
+
+class Service(Protocol):
+    """A member of a cluster, as far as its clients are concerned."""
+
+    cluster_id_hex: bytes
+
+    @property
+    def store(self) -> Store:
+        """The local store; another one after a received snapshot, so not to be kept."""
+
+    @property
+    def applied_index(self) -> int:
+        """The last log entry that the store shows."""
+
+    @property
+    def applied_term(self) -> int:
+        """The term of that entry."""
+
+    @property
+    def cluster_version(self) -> str | None:
+        """What the cluster has agreed on; None until its first leader has set it."""
+
+    def now_ns(self) -> int:
+        """The log's time, carried forward by the local clock: the ttl of answers needs it."""
+
+    def propose(self, request: Request, done: WriteDone) -> None:
+        """Have a change agreed on and applied."""
+
+    def read_barrier(self, done: BarrierDone) -> None:
+        """Call back when the local store is fresh enough for a linearizable read."""
+
+    def members(self) -> list[MemberInfo]:
+        """The members of the cluster, in any order."""
+
+    def leader(self) -> MemberInfo | None:
+        """The current leader as far as it is known."""
+
+    def health(self, done: Callable[[bool], None]) -> None:
+        """Find out whether the cluster makes progress."""
+
+    def self_stats(self) -> dict[str, object]:
+        """The document of `/v2/stats/self`."""
+
+    def leader_stats(self) -> dict[str, object] | None:
+        """The document of `/v2/stats/leader`; None if this member does not lead."""
+
+    def accepting(self) -> bool:
+        """False until everything known to be committed has been applied."""

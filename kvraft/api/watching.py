@@ -1,0 +1,103 @@
+"""Answers of unknown length: watches, and listings that are too long for one turn of the loop.
+
+Each writes only while the client keeps up. What a watch has not written stays in the watcher's
+bounded queue; when that overflows, what it holds is still delivered and the answer is
+ended properly, so that the client knows. (keys-api, sections 10 and 15.)
+"""
+
+from __future__ import annotations
+
+from asyncio import AbstractEventLoop
+from typing import TYPE_CHECKING
+
+from kvraft.limits import VIEW_SLICE_NODES
+
+if TYPE_CHECKING:
+    from kvraft.api.exchange import Exchange
+    from kvraft.api.service import Service
+    from kvraft.store.view import View
+    from kvraft.store.watch import Watcher
+
+
+class WatchResponse:
+    """Delivers the events of one watcher to one client; the watcher's owner."""
+
+    __slots__ = ("_exchange", "_service", "_watcher")
+
+    def __init__(self, exchange: Exchange, service: Service, watcher: Watcher) -> None:
+        self._exchange = exchange
+        self._service = service  # not its store: that may be replaced by a received snapshot
+        self._watcher = watcher
+
+    def watch_ready(self, watcher: Watcher) -> None:
+        """The watcher has got events, or has been dropped."""
+        if not self._exchange.paused:
+            self.resume()
+
+    def resume(self) -> None:
+        """Write the events that wait, as far as the client takes them."""
+        exchange = self._exchange
+        watcher = self._watcher
+        events = watcher.events
+        while events:
+            exchange.chunk(events.popleft().body())
+            if not watcher.stream:
+                self.wind_up()
+                return
+            if exchange.paused:
+                return
+        if watcher.overflowed:
+            self.wind_up()
+
+    def wind_up(self) -> None:
+        """End the answer; whatever comes later is no longer this client's."""
+        self.abandon()
+        self._exchange.end_stream()
+
+    def abandon(self) -> None:
+        """Take the watcher off the store's list."""
+        self._watcher.owner = None
+        self._service.store.unwatch(self._watcher)
+
+
+class Listing:
+    """Writes a frozen picture of the tree, one slice in each turn of the loop."""
+
+    __slots__ = ("_chunks", "_exchange", "_loop", "_scheduled", "_view")
+
+    def __init__(self, exchange: Exchange, view: View, loop: AbstractEventLoop) -> None:
+        self._exchange = exchange
+        self._view: View | None = view
+        self._loop = loop
+        self._chunks = view.json_chunks(VIEW_SLICE_NODES)
+        self._scheduled = False
+
+    def resume(self) -> None:
+        """Go on in the next turn of the loop."""
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call_soon(self._step)
+
+    def wind_up(self) -> None:
+        """A document without its end is of no use, so it is written to the end."""
+
+    def abandon(self) -> None:
+        """Let the store forget the picture."""
+        view = self._view
+        if view is not None:
+            self._view = None
+            view.close()
+
+    def _step(self) -> None:
+        self._scheduled = False
+        if self._view is None:
+            return
+        data = next(self._chunks, None)
+        if data is None:
+            self.abandon()
+            self._exchange.end_stream()
+            return
+        if data:
+            self._exchange.chunk(data)
+        if not self._exchange.paused:
+            self.resume()
