@@ -115,7 +115,6 @@ class RaftCore:
     """
 
     __slots__ = (
-        "_delivered",
         "_durable_term",
         "_durable_vote",
         "_flush_commit",
@@ -129,6 +128,7 @@ class RaftCore:
         "applied",
         "commit",
         "config",
+        "delivered",
         "elapsed",
         "forwarded",
         "heartbeat_elapsed",
@@ -184,7 +184,7 @@ class RaftCore:
         assert self.commit <= self.log.last, "known as committed, but lost from this log"
         assert base_index <= applied <= self.commit, "applied what is not known as committed"
         assert self.log.last_term() <= self.term, "a log of later terms than the hard state"
-        self.applied = self._delivered = applied
+        self.applied = self.delivered = applied
         self.log.applied(applied)
         self.membership: Membership = membership
         self.snapshot: SnapshotMeta | None = snapshot
@@ -315,8 +315,7 @@ class RaftCore:
             return True
         progress = self.progress.get(member)
         return (
-            progress is not None
-            and self.ticks - progress.active_tick < self.config.election_ticks
+            progress is not None and self.ticks - progress.active_tick < self.config.election_ticks
         )
 
     def transfer_leadership(self, to: int = 0) -> None:
@@ -402,9 +401,7 @@ class RaftCore:
     def collect_voter_peers(self) -> None:
         """Note the progress of the other voters, which is what commits are counted from."""
         me = self.member_id
-        self.voter_peers = [
-            self.progress[voter] for voter in self.membership.voters if voter != me
-        ]
+        self.voter_peers = [self.progress[voter] for voter in self.membership.voters if voter != me]
 
     def commit_previous_change(self) -> None:
         """Of two unapplied membership changes in a log the earlier must be committed."""
@@ -426,8 +423,8 @@ class RaftCore:
 
     def snapshot_restored(self, meta: SnapshotMeta) -> None:
         """The driver's state is now that of a received snapshot."""
-        assert self._delivered <= meta.index <= self.commit, "a snapshot of the past"
-        self.applied = self._delivered = meta.index
+        assert self.delivered <= meta.index <= self.commit, "a snapshot of the past"
+        self.applied = self.delivered = meta.index
         self.snapshot = meta
         if self.installing == meta:
             self.installing = None
@@ -439,7 +436,7 @@ class RaftCore:
         """The driver has applied everything up to `index`."""
         if index <= self.applied:
             return
-        assert index <= self._delivered, "applied more than was handed out"
+        assert index <= self.delivered, "applied more than was handed out"
         self.applied = index
         if self.log.configs:
             self.log.applied(index)
@@ -488,8 +485,8 @@ class RaftCore:
         ):
             return True
         if (
-            self._delivered < self.commit
-            and self._delivered < log.durable
+            self.delivered < self.commit
+            and self.delivered < log.durable
             and self.installing is None
         ):
             return True
@@ -523,7 +520,7 @@ class RaftCore:
             self.reads = []
         if failed:
             self.reads_failed = []
-        committed = self._next_committed() if self._delivered < self.commit else []
+        committed = self._next_committed() if self.delivered < self.commit else []
         return Ready(messages, persist, committed, done, failed, leader_changed)
 
     def _ask_leader(self, number: int) -> None:
@@ -555,12 +552,12 @@ class RaftCore:
     def _next_committed(self) -> list[Entry]:
         """The next entries to apply: committed, durable here, and not too many."""
         log = self.log
-        first = self._delivered + 1
+        first = self.delivered + 1
         last = min(self.commit, log.durable, first + limits.MAX_APPLY_ENTRIES - 1)
         if last < first or self.installing is not None:
             return []
         last = log.fit(first, last, limits.MAX_APPLY_BYTES)
-        self._delivered = last
+        self.delivered = last
         return log.slice(first, last)
 
     def persisted(self, persist: Persist) -> None:

@@ -273,9 +273,7 @@ def confirm_reads(core: RaftCore) -> None:
     for done in reads.confirmed(reached_by_majority(numbers)):
         for member, ctx in done.requests:
             if member:
-                core.messages.append(
-                    ReadReply(member, core.member_id, core.term, ctx, done.index)
-                )
+                core.messages.append(ReadReply(member, core.member_id, core.term, ctx, done.index))
             else:
                 core.reads.append(ReadState(ctx, done.index))
 
@@ -307,9 +305,7 @@ def handle_append(core: RaftCore, message: Append) -> None:
         assert previous > core.commit, "the leader's log differs from what is committed here"
         hint = log.last_not_after_term(previous, message.prev_term)
         core.reply(
-            AppendReply(
-                leader, core.member_id, core.term, previous, False, hint, log.term_at(hint)
-            )
+            AppendReply(leader, core.member_id, core.term, previous, False, hint, log.term_at(hint))
         )
         return
     if entries:
