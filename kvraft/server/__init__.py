@@ -1,0 +1,1 @@
+"""One member of a cluster: the driver around core, storage and store, and the process around it."""

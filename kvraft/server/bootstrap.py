@@ -19,6 +19,7 @@ from kvraft.raft.entry import (
     Entry,
     EntryKind,
     HardState,
+    decode_conf_change,
     encode_conf_change,
 )
 from kvraft.server import ids, membership
@@ -102,6 +103,20 @@ def restore_store(chunks: Iterable[bytes]) -> Store:
     for chunk in chunks:
         restorer.feed(chunk)
     return restorer.finish()
+
+
+def stored_peer_urls(recovered: Recovered, store: Store) -> tuple[str, ...]:
+    """Where this member could be reached as far as its data directory tells."""
+    own_id = recovered.identity.member_id
+    records = dict(store.records())
+    for entry in recovered.entries:
+        if entry.kind == EntryKind.CONFIG:
+            change = decode_conf_change(entry.data)
+            if change.member == own_id and change.context:
+                request = membership.add_record(change.context, own_id)
+                records[request.path] = request.value
+    own = membership.members_from_records(records).get(own_id)
+    return own.peer_urls if own is not None else ()
 
 
 def build_replica(

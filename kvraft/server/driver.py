@@ -12,9 +12,9 @@ repeated until there is space, new writes are refused, and a leader hands over t
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import partial
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from kvraft import limits
@@ -22,6 +22,7 @@ from kvraft.errors import DiskFull, StorageError
 from kvraft.raft.core import Role
 from kvraft.raft.message import InstallSnapshot
 from kvraft.server.diskthread import DiskThread
+from kvraft.server.logs import logger
 from kvraft.transport.handshake import HandshakeError
 from kvraft.transport.snapshot import send_snapshot
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from kvraft.transport.codec import FrameEncoder
     from kvraft.transport.hub import PeerHub
 
-_log = logging.getLogger("etcdserver")
+_log = logger("etcdserver")
 
 ROUNDS_PER_TURN = 8
 """Rounds of work before other callbacks get the loop: each is bounded by MAX_APPLY_ENTRIES."""
@@ -52,6 +53,7 @@ class Driver:
         stats: PeerStats,
         *,
         on_fatal: Callable[[BaseException], None],
+        on_change: Callable[[], None],
         max_snapshots: int,
         max_wals: int,
     ) -> None:
@@ -61,10 +63,12 @@ class Driver:
         self._encoder = encoder
         self._stats = stats
         self._on_fatal = on_fatal
+        self._on_change = on_change
         self._max_snapshots = max_snapshots
         self._max_wals = max_wals
         self._hub: PeerHub | None = None
         self._members_seen: object = None
+        self._leadership_seen: object = None
         self._wal_thread = DiskThread(self._loop, "kvraft-wal")
         self._snapshot_thread = DiskThread(self._loop, "kvraft-snapshot")
         self._scheduled = False
@@ -131,6 +135,14 @@ class Driver:
         self._replica.receive_snapshot(message, store)
         self.wake()
 
+    async def run_snapshot_job(self, job: Callable[[], Any]) -> Any:
+        """Run a blocking job of a snapshot transfer, in order with the others."""
+        return await self._snapshot_thread.run(job)
+
+    def fail(self, error: BaseException) -> None:
+        """The data directory cannot be trusted any more: end the member."""
+        self._on_fatal(error)
+
     def report_unreachable(self, member: int) -> None:
         """Frames to this member are being lost."""
         self._replica.report_unreachable(member)
@@ -144,7 +156,13 @@ class Driver:
         self._tick_handle = self._loop.call_at(self._next_tick, self._tick)
         self._replica.tick()
         self._save_commit_index()
+        self._reclaim()
         self.wake()
+
+    def _reclaim(self) -> None:
+        """Free removed subtrees in short slices, with everything else in between."""
+        if not self._stopped and self._replica.store.reclaim(limits.RECLAIM_SLICE_NODES):
+            self._loop.call_soon(self._reclaim)
 
     # --- work ---------------------------------------------------------------------------
 
@@ -165,8 +183,11 @@ class Driver:
                 replica.apply(work.committed)
         else:
             self.wake()
-        if replica.members is not self._members_seen:
+        leadership = (replica.core.term, replica.core.leader, replica.core.role)
+        if replica.members is not self._members_seen or leadership != self._leadership_seen:
+            self._leadership_seen = leadership
             self._follow_membership()
+            self._on_change()
         if replica.snapshot_due():
             self._spawn(self._take_snapshot(replica.begin_snapshot()))
 
@@ -253,8 +274,8 @@ class Driver:
 
     # --- snapshots ----------------------------------------------------------------------
 
-    def _spawn(self, work: object) -> None:
-        task: asyncio.Task[None] = self._loop.create_task(work)  # type: ignore[arg-type]
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -265,9 +286,8 @@ class Driver:
         writer = await run(lambda: storage.snapshot_writer(job.meta))
         try:
             for chunk in job.chunks:
-                await run(lambda data=chunk: writer.write(data))
+                await run(partial(writer.write, chunk))
             await run(writer.commit)
-            await self._wal_thread.run(lambda: storage.record_snapshot(job.meta))
         except DiskFull as error:
             writer.abort()
             self._replica.snapshot_failed()
@@ -278,7 +298,7 @@ class Driver:
             return
         self._replica.snapshot_done(job.meta)
         _log.info("saved snapshot at index %d", job.meta.index)
-        await self._wal_thread.run(lambda: storage.purge(self._max_snapshots, self._max_wals))
+        await run(lambda: storage.purge(self._max_snapshots, self._max_wals))
 
     def _start_transfer(self, message: InstallSnapshot) -> None:
         if message.to not in self._sending_snapshots:

@@ -144,7 +144,12 @@ class Outbox:
     def _frame(self, batch: _Batch) -> Forward:
         payloads = [proposal.payload for proposal in batch.proposals]
         return Forward(
-            self._leader, self._member_id, self._term, self._session, batch.number, batch.timed,
+            self._leader,
+            self._member_id,
+            self._term,
+            self._session,
+            batch.number,
+            batch.timed,
             payloads,
         )
 

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from kvraft import limits
 from kvraft.api.service import MemberInfo, Unavailable
-from kvraft.raft.config import RaftConfig
 from kvraft.raft.core import Role
 from kvraft.raft.entry import ConfChangeKind, EntryKind, SnapshotMeta, decode_conf_change
 from kvraft.raft.errors import ProposalRefused
@@ -94,7 +93,7 @@ class Replica:
         self.applied_index = core.applied
         self.applied_term = core.log.term_at(core.applied) if core.applied else 0
         self.log_time = LogTime(clock, store.now_ns)
-        self.members = membership.members_from_records(store.records)
+        self.members = membership.members_from_records(store.records())
         self.disk_full = False
         self._clock = clock
         self._proposals = ProposalTable()
@@ -104,11 +103,13 @@ class Replica:
         self._send: list[Frame] = []
         self._incoming: dict[SnapshotMeta, Store] = {}
         # 65536 ids per unit of incarnation, which counts seconds: a next start is always ahead.
-        self._next_request_id = ((core.member_id & 0xFFFF) << 48 | (incarnation << 16)) & _MAX_UINT64
+        self._next_request_id = (
+            (core.member_id & 0xFFFF) << 48 | (incarnation << 16)
+        ) & _MAX_UINT64
         self._started_ns = clock.monotonic_ns()
         self._recovered_commit = core.commit
-        self._recovered_last = core.log.last_index
-        self._snapshot_index = core.log.snapshot_index
+        self._recovered_last = core.log.last
+        self._snapshot_index = core.applied
         self._snapshot_running = False
         self._stamped_ns = 0
         self._published = False
@@ -255,9 +256,7 @@ class Replica:
                 answer(request_id, outcome)
         self.core.applied_to(self.applied_index)
         self._reads.release(self.applied_index)
-        for watcher in self.store.hub.take_woken():
-            if watcher.owner is not None:
-                watcher.owner.watch_ready(watcher)
+        self._wake_watchers()
 
     # --- snapshots ----------------------------------------------------------------------
 
@@ -280,7 +279,7 @@ class Replica:
         self._snapshot_index = meta.index
         self.core.snapshot_taken(meta)
         keep_from = meta.index - self.config.snapshot_keep_entries
-        if keep_from > self.core.log.snapshot_index:
+        if keep_from >= self.core.log.first:
             self.core.compact(keep_from)
 
     def snapshot_failed(self) -> None:
@@ -375,7 +374,8 @@ class Replica:
     def _expire_keys(self, now_ns: int) -> None:
         if not self.store.has_ttls():
             return
-        if now_ns - self._stamped_ns >= limits.SYNC_INTERVAL_MS * _NANOS_PER_MS:
+        overdue = now_ns - self._stamped_ns >= limits.SYNC_INTERVAL_MS * _NANOS_PER_MS
+        if overdue or self.store.expiry_due():
             self._append([self._stamp(now_ns)], timed=False)
 
     # --- applying -------------------------------------------------------------------------
@@ -391,7 +391,7 @@ class Replica:
         except StoreError as error:
             self._proposals.answer(request_id, error)
             return
-        self.members = membership.members_from_records(self.store.records)
+        self.members = membership.members_from_records(self.store.records())
         assert outcome is not None
         self._proposals.answer(request_id, outcome)
 
@@ -400,19 +400,24 @@ class Replica:
         self.core.apply_conf_change(change)
         if change.kind in (ConfChangeKind.ADD_VOTER, ConfChangeKind.ADD_LEARNER):
             self.store.apply(membership.add_record(change.context, change.member))
-        self.members = membership.members_from_records(self.store.records)
+        self.members = membership.members_from_records(self.store.records())
+
+    def _wake_watchers(self) -> None:
+        for watcher in self.store.take_woken():
+            owner = watcher.owner
+            if owner is not None:
+                owner.watch_ready(watcher)  # type: ignore[attr-defined]
 
     def _install(self, meta: SnapshotMeta) -> None:
         old, self.store = self.store, self._incoming.pop(meta)
         self.applied_index, self.applied_term = meta.index, meta.term
         self._snapshot_index = meta.index
-        self.members = membership.members_from_records(self.store.records)
+        self.members = membership.members_from_records(self.store.records())
         self.core.snapshot_restored(meta)
         self._proposals.fail_uncertain(meta.term, Unavailable(CONNECTION_LOST, definite=False))
         self._reads.release(meta.index)
-        for watcher in old.hub.close_all():
-            if watcher.owner is not None:
-                watcher.owner.watch_ready(watcher)
+        self.store.succeed(old)
+        self._wake_watchers()
 
     # --- leadership -----------------------------------------------------------------------
 

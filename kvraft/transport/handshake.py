@@ -46,7 +46,8 @@ def hello_from_headers(headers: dict[bytes, bytes]) -> Hello | None:
     """What the caller said about itself; None if something is missing or no number."""
     try:
         numbers = [
-            int(headers[name], 16) for name in (b"x-etcd-cluster-id", b"x-server-from", b"x-raft-to")
+            int(headers[name], 16)
+            for name in (b"x-etcd-cluster-id", b"x-server-from", b"x-raft-to")
         ]
     except (KeyError, ValueError):
         return None

@@ -66,7 +66,9 @@ class PeerPort(Protocol):
 class PeerConnection(asyncio.Protocol):
     """One accepted connection on the peer port."""
 
-    def __init__(self, port: PeerPort, from_wire: FromWire, connections: set[PeerConnection]) -> None:
+    def __init__(
+        self, port: PeerPort, from_wire: FromWire, connections: set[PeerConnection]
+    ) -> None:
         self._port = port
         self._from_wire = from_wire
         self._connections = connections

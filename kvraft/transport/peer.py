@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
 from kvraft import limits
-from kvraft.transport.handshake import STREAM_PATH, AnswerReader, HandshakeError, Hello, request_head
+from kvraft.transport.handshake import (
+    STREAM_PATH,
+    AnswerReader,
+    HandshakeError,
+    Hello,
+    request_head,
+)
 
 if TYPE_CHECKING:
     from kvraft.transport.codec import Frame, FrameEncoder
@@ -135,17 +141,15 @@ class Peer:
             self._on_state(self.member_id, False, reason)
 
 
-async def dial(
-    url: str, path: str, hello: Hello, factory: Callable[[bytes], _Dialled]
-) -> _Dialled:
+async def dial(url: str, path: str, hello: Hello, factory: Callable[[bytes], _Dialled]) -> _Dialled:
     """Open a connection to a member's peer URL and send the opening request."""
     target = urlsplit(url)
     head = request_head(path, target.netloc, hello)
+    assert target.hostname is not None and target.port is not None, "checked peer URL"
+    host, port = target.hostname, target.port
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(limits.PEER_CONNECT_TIMEOUT_MS / 1000):
-        _, protocol = await loop.create_connection(
-            lambda: factory(head), target.hostname, target.port
-        )
+        _, protocol = await loop.create_connection(lambda: factory(head), host, port)
     return protocol
 
 

@@ -1,0 +1,394 @@
+"""One running member: what clients and peers may ask of it, and how it starts and stops.
+
+Ties the driver to the two ports. It holds no state of its own that matters: everything that has to
+survive is in the log, everything that clients see is in the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from kvraft import limits
+from kvraft.api.service import MemberInfo, Unavailable
+from kvraft.errors import DiskFull, StorageError
+from kvraft.raft.core import Role
+from kvraft.raft.message import InstallSnapshot, from_wire
+from kvraft.server import membership
+from kvraft.server.driver import Driver
+from kvraft.server.frames import FRAME_NUMBERS, frame_from_wire
+from kvraft.server.ids import format_id
+from kvraft.server.logs import logger
+from kvraft.server.peerstats import PeerStats
+from kvraft.server.urls import address
+from kvraft.store.codec import Restorer
+from kvraft.transport.codec import FrameEncoder, MalformedFrame
+from kvraft.transport.hub import PeerHub
+from kvraft.transport.listener import Document, PeerConnection, peer_protocol_factory
+from kvraft.transport.snapshot import confirm, items
+
+if TYPE_CHECKING:
+    from kvraft.clock import Clock
+    from kvraft.server.proposals import Done
+    from kvraft.server.reads import Barrier
+    from kvraft.server.replica import Replica
+    from kvraft.storage import Identity, Storage
+    from kvraft.store.request import Request
+    from kvraft.store.store import Store
+
+SERVER_VERSION = "2.3.8"
+_STATES = {Role.LEADER: "StateLeader", Role.FOLLOWER: "StateFollower"}
+
+_log = logger("etcdserver")
+_raft_log = logger("raft")
+_peer_log = logger("rafthttp")
+
+
+class Member:
+    """A member of a cluster in this process; implements `api.service.Service`."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        replica: Replica,
+        storage: Storage,
+        clock: Clock,
+        *,
+        on_fatal: Callable[[BaseException], None],
+        max_snapshots: int,
+        max_wals: int,
+    ) -> None:
+        self.member_id = identity.member_id
+        self.cluster_id = identity.cluster_id
+        self.cluster_id_hex = format_id(identity.cluster_id).encode()
+        self._replica = replica
+        self._storage = storage
+        self._stats = PeerStats(clock)
+        encoder = FrameEncoder(FRAME_NUMBERS)
+        self._driver = Driver(
+            replica,
+            storage,
+            encoder,
+            self._stats,
+            on_fatal=on_fatal,
+            on_change=self._note_changes,
+            max_snapshots=max_snapshots,
+            max_wals=max_wals,
+        )
+        self._hub = PeerHub(
+            identity.cluster_id,
+            identity.member_id,
+            encoder,
+            on_unreachable=self._peer_unreachable,
+            on_state=self._peer_state,
+        )
+        self._peer_servers: list[asyncio.Server] = []
+        self._peer_connections: set[PeerConnection] = set()
+        self._started = datetime.now(UTC)
+        self._leader_started = self._started
+        self._seen: tuple[int, int, Role] = (0, 0, Role.FOLLOWER)
+        self._seen_version: str | None = None
+        self._seen_published = False
+
+    # --- life ---------------------------------------------------------------------------
+
+    async def start(self, peer_urls: Sequence[str]) -> None:
+        """Listen to the peers and begin to take part. Raises OSError for a taken address."""
+        loop = asyncio.get_running_loop()
+        factory = peer_protocol_factory(self, frame_from_wire, self._peer_connections)
+        for url in peer_urls:
+            where = address(url)
+            server = await loop.create_server(factory, where.host, where.port)
+            self._peer_servers.append(server)
+            _log.info("listening for peers on %s", url)
+        self._driver.start(self._hub)
+
+    def campaign_when_new(self, founders: Sequence[int]) -> None:
+        """In a cluster that has never had a leader, do not wait for an election timeout.
+
+        The founders try one after the other, in the order of their ids; nobody is disturbed,
+        since an election only begins once a majority has been asked.
+        """
+        loop = asyncio.get_running_loop()
+        rank = sorted(founders).index(self.member_id)
+        step = self._replica.config.tick_ms / 1000
+        rounds = self._replica.config.election_ticks
+        for attempt in range(0, rounds, len(founders)):
+            loop.call_later((rank + attempt) * step, self._campaign_if_leaderless)
+        if len(founders) == 1:
+            self._campaign_if_leaderless()
+
+    async def transfer_leadership(self) -> None:
+        """Hand over before stopping, if this member leads."""
+        await self._driver.transfer_leadership()
+
+    async def stop(self) -> None:
+        """Leave the network and close the data directory."""
+        for server in self._peer_servers:
+            server.close()
+        await self._driver.stop()
+        await self._hub.close()
+        for connection in list(self._peer_connections):
+            connection.abort()
+        self._storage.close()
+
+    def _campaign_if_leaderless(self) -> None:
+        core = self._replica.core
+        if core.leader == 0 and core.role is Role.FOLLOWER:
+            core.campaign()
+            self._driver.wake()
+
+    # --- what clients may do (api.service.Service) -----------------------------------------
+
+    @property
+    def store(self) -> Store:
+        """The local store; replaced as a whole when a snapshot arrives."""
+        return self._replica.store
+
+    @property
+    def applied_index(self) -> int:
+        """The last entry that the store shows."""
+        return self._replica.applied_index
+
+    @property
+    def applied_term(self) -> int:
+        """The term of that entry."""
+        return self._replica.applied_term
+
+    @property
+    def cluster_version(self) -> str | None:
+        """The version the cluster has agreed on; None before its first leader has set it."""
+        version = self._replica.store.get_record(membership.VERSION_RECORD)
+        return None if version is None else version.decode()
+
+    def now_ns(self) -> int:
+        """See `Service.now_ns`."""
+        return self._replica.log_time.now_ns()
+
+    def propose(self, request: Request, done: Done) -> None:
+        """See `Service.propose`."""
+        self._replica.propose(request, done)
+        self._driver.wake()
+
+    def read_barrier(self, done: Barrier) -> None:
+        """See `Service.read_barrier`."""
+        self._replica.read_barrier(done)
+        self._driver.wake()
+
+    def accepting(self) -> bool:
+        """See `Service.accepting`."""
+        return self._replica.accepting()
+
+    def members(self) -> list[MemberInfo]:
+        """All members, by id."""
+        return list(self._replica.members.values())
+
+    def leader(self) -> MemberInfo | None:
+        """The leader as far as it is known here."""
+        return self._replica.members.get(self._replica.core.leader)
+
+    def health(self, done: Callable[[bool], None]) -> None:
+        """Whether a linearizable read succeeds in time."""
+        open_calls = [done]
+
+        def finish(healthy: bool) -> None:
+            if open_calls:
+                timer.cancel()
+                open_calls.pop()(healthy)
+
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(limits.HEALTH_TIMEOUT_MS / 1000, finish, False)
+        self.read_barrier(lambda outcome: finish(not isinstance(outcome, Unavailable)))
+
+    def self_stats(self) -> dict[str, object]:
+        """The document of `/v2/stats/self`."""
+        core = self._replica.core
+        own = self._replica.members.get(self.member_id)
+        leader = core.leader
+        uptime = (datetime.now(UTC) - self._leader_started).total_seconds() if leader else 0.0
+        return {
+            "name": own.name if own is not None else self._replica.config.name,
+            "id": format_id(self.member_id),
+            "state": _STATES.get(core.role, "StateCandidate"),
+            "startTime": _timestamp(self._started),
+            "leaderInfo": {
+                "leader": format_id(leader) if leader else "",
+                "uptime": go_duration(uptime),
+                "startTime": _timestamp(self._leader_started),
+            },
+            **self._stats.self_document(),
+        }
+
+    def leader_stats(self) -> dict[str, object] | None:
+        """The document of `/v2/stats/leader`; None if this member does not lead."""
+        if self._replica.core.role is not Role.LEADER:
+            return None
+        others = [m for m in self._replica.members if m != self.member_id]
+        return {
+            "leader": format_id(self.member_id),
+            "followers": self._stats.followers_document(others),
+        }
+
+    # --- what peers may do (transport.listener.PeerPort) -----------------------------------
+
+    def receive_frames(self, frames: list[Any]) -> None:
+        """See `PeerPort.receive_frames`."""
+        self._driver.receive_frames(frames)
+
+    async def receive_snapshot(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Store a snapshot and read it into a new store, chunk by chunk."""
+        try:
+            message, store = await self._read_snapshot(reader)
+        except (OSError, TimeoutError, MalformedFrame, ValueError, DiskFull) as error:
+            _log.warning("a snapshot from the leader could not be taken: %s", error)
+            return
+        except StorageError as error:
+            self._driver.fail(error)
+            return
+        self._driver.receive_snapshot(message, store)
+        await confirm(writer)
+
+    async def _read_snapshot(self, reader: asyncio.StreamReader) -> tuple[InstallSnapshot, Store]:
+        stream = items(reader)
+        message = _install_message(await anext(stream), self.member_id)
+        run = self._driver.run_snapshot_job
+        file = await run(partial(self._storage.snapshot_writer, message.meta))
+        restorer = Restorer()
+        try:
+            async for chunk in stream:
+                if chunk is None:
+                    break
+                if type(chunk) is not bytes:
+                    raise MalformedFrame("a snapshot chunk is no byte string")
+                await run(partial(file.write, chunk))
+                restorer.feed(chunk)
+            store = restorer.finish()
+            await run(file.commit)
+        except BaseException:
+            await run(file.abort)
+            raise
+        return message, store
+
+    def document(self, path: str) -> Document | None:
+        """The documents that joining members and proxies read from the peer port."""
+        if path == "/members":
+            return Document("application/json", self._members_document())
+        if path == "/version":
+            version = {"etcdserver": SERVER_VERSION, "etcdcluster": self.cluster_version}
+            version["etcdcluster"] = version["etcdcluster"] or "not_decided"
+            return Document("application/json", json.dumps(version, separators=(",", ":")).encode())
+        if path == "/raft/probing":
+            now = _timestamp(datetime.now(UTC))
+            body = json.dumps({"OK": True, "Now": now}, separators=(",", ":")) + "\n"
+            return Document("text/plain; charset=utf-8", body.encode())
+        return None
+
+    def is_removed(self, member_id: int) -> bool:
+        """See `PeerPort.is_removed`."""
+        name = b"/0/removed_members/%x" % member_id
+        return self._replica.store.get_record(name) is not None
+
+    def warn(self, text: str) -> None:
+        """See `PeerPort.warn`."""
+        _peer_log.warning("%s", text)
+
+    def _members_document(self) -> bytes:
+        documents = []
+        for member in self.members():
+            document: dict[str, object] = {"id": member.id, "peerURLs": list(member.peer_urls)}
+            if member.name:
+                document["name"] = member.name
+            if member.client_urls:
+                document["clientURLs"] = list(member.client_urls)
+            documents.append(document)
+        return json.dumps(documents, separators=(",", ":")).encode() + b"\n"
+
+    # --- what operators see ---------------------------------------------------------------
+
+    def _note_changes(self) -> None:
+        core = self._replica.core
+        seen = (core.term, core.leader, core.role)
+        if seen != self._seen:
+            self._note_leadership(*seen)
+        if self._seen_version is None and self.cluster_version is not None:
+            self._seen_version = self.cluster_version
+            short = self._seen_version.rpartition(".")[0]
+            _log.info("set the initial cluster version to %s", short)
+        own = self._replica.members.get(self.member_id)
+        if not self._seen_published and own is not None and own.client_urls:
+            self._seen_published = True
+            urls = " ".join(own.client_urls)
+            cluster = format_id(self.cluster_id)
+            _log.info("published {Name:%s ClientURLs:[%s]} to cluster %s", own.name, urls, cluster)
+
+    def _note_leadership(self, term: int, leader: int, role: Role) -> None:
+        previous_leader = self._seen[1]
+        self._seen = (term, leader, role)
+        own = format_id(self.member_id)
+        if role in (Role.CANDIDATE, Role.PRE_CANDIDATE):
+            _raft_log.info("%s is starting a new election at term %d", own, term)
+        if leader == previous_leader:
+            return
+        if leader == 0:
+            _raft_log.info("%s lost leader %s at term %d", own, format_id(previous_leader), term)
+            return
+        self._leader_started = datetime.now(UTC)
+        if role is Role.LEADER:
+            _raft_log.info("%s became leader at term %d", own, term)
+        _raft_log.info("%s elected leader %s at term %d", own, format_id(leader), term)
+
+    def _peer_unreachable(self, member: int) -> None:
+        self._stats.failed(member)
+        self._driver.report_unreachable(member)
+
+    def _peer_state(self, member: int, connected: bool, reason: str) -> None:
+        if connected:
+            _peer_log.info("the connection with %s became active", format_id(member))
+        else:
+            _peer_log.warning("the connection with %s is inactive: %s", format_id(member), reason)
+
+
+def _install_message(item: object, member_id: int) -> InstallSnapshot:
+    if type(item) is not tuple or not item or type(item[0]) is not int:
+        raise MalformedFrame("a snapshot begins with an InstallSnapshot frame")
+    message = from_wire(item[0], item[1:])
+    if type(message) is not InstallSnapshot or message.to != member_id:
+        raise MalformedFrame("a snapshot for another member")
+    return message
+
+
+def _timestamp(moment: datetime) -> str:
+    """RFC 3339 in UTC with the fraction's trailing zeros cut, as Go prints it."""
+    text = moment.strftime("%Y-%m-%dT%H:%M:%S.%f").rstrip("0").rstrip(".")
+    return text + "Z"
+
+
+def go_duration(seconds: float) -> str:
+    """A duration as Go prints it: `28.823s`, `1m3.5s`, `562.87ms`, `0`."""
+    nanos = round(seconds * 1e9)
+    if nanos <= 0:
+        return "0"
+    if nanos < 1000:
+        return f"{nanos}ns"
+    if nanos < 1_000_000:
+        return _fraction(nanos, 1000) + "µs"
+    if nanos < 1_000_000_000:
+        return _fraction(nanos, 1_000_000) + "ms"
+    minutes, rest = divmod(nanos, 60_000_000_000)
+    hours, minutes = divmod(minutes, 60)
+    text = f"{hours}h" if hours else ""
+    if hours or minutes:
+        text += f"{minutes}m"
+    return text + _fraction(rest, 1_000_000_000) + "s"
+
+
+def _fraction(value: int, unit: int) -> str:
+    whole, rest = divmod(value, unit)
+    digits = f"{rest:0{len(str(unit)) - 1}d}".rstrip("0")
+    return f"{whole}.{digits}" if digits else str(whole)
