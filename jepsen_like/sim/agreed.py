@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from jepsen_like.sim.model import Change, Model, Refused
 from jepsen_like.sim.world import Violation, World
-from kvraft.raft.entry import Entry, EntryKind
+from kvraft.raft.entry import ConfChangeKind, Entry, EntryKind, decode_conf_change
+from kvraft.server.membership import add_record
 from kvraft.store.request import Op, Request, decode_request
 
 if TYPE_CHECKING:
@@ -68,7 +69,9 @@ class AgreedLog:
     def _append(self, entry: Entry) -> None:
         record = Applied(entry, self._world.now_ns)
         self.entries.append(record)
-        if entry.kind == EntryKind.NORMAL and entry.data:
+        if entry.kind == EntryKind.CONFIG:
+            self._config(record)
+        elif entry.data:
             _, request = decode_request(entry.data)
             record.request = request
             result = execute(self.model, request)
@@ -82,6 +85,14 @@ class AgreedLog:
             if tag:
                 self.by_tag.setdefault(tag, []).append(record)
         record.store_index = self.model.index
+
+    def _config(self, record: Applied) -> None:
+        change = decode_conf_change(record.entry.data)
+        if change.kind in (ConfChangeKind.ADD_VOTER, ConfChangeKind.ADD_LEARNER):
+            request = add_record(change.context, change.member)
+            result = execute(self.model, request)
+            if isinstance(result, Change):
+                record.changes = [result]
 
     def digest(self, member: int, applied: int, digest: bytes) -> None:
         """The store of a member that has applied exactly `applied` entries."""

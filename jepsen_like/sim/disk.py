@@ -226,6 +226,20 @@ class Disk:
         if change.inode is not None:
             self.stable_names[change.add] = change.inode
 
+    def make_data_dir(self, path: str) -> None:
+        """What an operator does before the first start; not part of what may be lost."""
+        self.directories.add(path)
+
+    def old_place(self, rng: random.Random) -> tuple[str, int] | None:
+        """A stored byte that is not in the newest log segment, where a tear could be."""
+        paths = sorted(path for path in self.names if path.endswith((".wal", ".snap")))
+        logs = [path for path in paths if path.endswith(".wal")]
+        places = [path for path in paths if path not in logs[-1:] and self.names[path].cached]
+        if not places:
+            return None
+        path = rng.choice(places)
+        return path, rng.randrange(len(self.names[path].cached))
+
     def flip_bit(self, path: str, offset: int) -> None:
         """One stored bit changes its mind."""
         inode = self.names[path]

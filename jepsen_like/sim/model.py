@@ -11,6 +11,7 @@ Covers what the workload sends: no cause texts, no statistics, no ttl beyond int
 from __future__ import annotations
 
 from bisect import bisect_right
+from dataclasses import dataclass
 from typing import NamedTuple
 
 ROOT = b"/"
@@ -26,7 +27,8 @@ class Node(NamedTuple):
     expiration_ns: int
 
 
-class Change(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Change:
     """One successful change: the event that watchers are owed."""
 
     index: int
@@ -38,7 +40,8 @@ class Change(NamedTuple):
     silent: bool  # bookkeeping, or a refresh: takes an index, is no event
 
 
-class Refused(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Refused:
     """A request that changed nothing, and why."""
 
     kind: str

@@ -20,7 +20,7 @@ class Network:
     """All directed links of one cluster and their present faults."""
 
     __slots__ = (
-        "_clogged", "_rng", "_world", "cut", "duplicate", "loss", "max_delay_ns", "min_delay_ns",
+        "_clogged", "_latest", "_rng", "_world", "cut", "duplicate", "loss", "max_delay_ns", "min_delay_ns",
         "slow", "slow_ns", "reorder",
     )  # fmt: skip
 
@@ -36,6 +36,7 @@ class Network:
         self.slow: set[int] = set()
         self.slow_ns = 0
         self._clogged: dict[tuple[int, int], list[Callable[[], None]]] = {}
+        self._latest: dict[tuple[int, int], int] = {}
 
     def send(self, sender: int, to: int, deliver: Callable[[], None]) -> None:
         """Carry one frame; `deliver` runs at the receiver, never, once or twice."""
@@ -58,14 +59,18 @@ class Network:
             self._world.after(self._delay_ns(link) * 3, deliver)
 
     def _delay_ns(self, link: tuple[int, int]) -> int:
+        """When a frame sent now arrives: in order on its link, unless reordering strikes."""
         rng = self._rng
         delay_ns = rng.randint(self.min_delay_ns, self.max_delay_ns)
-        if self.reorder and rng.random() < self.reorder:
-            self._world.faults["frame overtaken"] += 1
-            delay_ns += rng.randint(0, 10) * self.max_delay_ns
         if self.slow and (link[0] in self.slow or link[1] in self.slow):
             delay_ns += rng.randint(self.slow_ns // 2, self.slow_ns)
-        return delay_ns
+        if self.reorder and rng.random() < self.reorder:
+            self._world.faults["frame overtaken"] += 1
+            return delay_ns + rng.randint(0, 10) * self.max_delay_ns
+        now_ns = self._world.now_ns
+        arrives_ns = max(self._latest.get(link, 0), now_ns + delay_ns)
+        self._latest[link] = arrives_ns
+        return arrives_ns - now_ns
 
     def connected(self, sender: int, to: int) -> bool:
         """Whether frames pass at all at this moment."""

@@ -1,0 +1,157 @@
+"""One seed from start to verdict: safety phase, liveness phase, checks.
+
+Phase 1: anything may fail; invariants are checked at every step. Phase 2: a random majority is
+healed, the others are frozen out; within a budget of election timeouts the healed must agree,
+accept writes and let keys expire. Then the whole history is checked. A run in which too little
+succeeded is a failure, too: silence is not correctness.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+from typing import NamedTuple
+
+from jepsen_like.sim import checks
+from jepsen_like.sim.cluster import Cluster
+from jepsen_like.sim.history import History, Outcome
+from jepsen_like.sim.nemesis import Nemesis
+from jepsen_like.sim.shape import Shape, draw_shape
+from jepsen_like.sim.workload import Workload
+from jepsen_like.sim.world import MILLISECOND_NS, SECOND_NS, Violation, World
+from kvraft.raft.invariants import InvariantViolation
+
+LIVENESS_TIMEOUTS = 20  # election timeouts until a healed majority must agree
+CHECK_CLUSTER_EVERY = 64  # events between the comparisons of whole logs
+EVENTS_PER_RUN = 400_000  # a run that needs more is stuck in a circle
+
+
+class Verdict(NamedTuple):
+    """How a run ended."""
+
+    seed: int
+    failure: str  # empty: passed
+    trace: list[str]
+    faults: dict[str, int]
+    counts: dict[str, int]
+    fingerprint: int
+    events: int
+    virtual_ns: int
+
+
+class Run:
+    """The parts of one run, in place before it starts so that a test may interfere."""
+
+    def __init__(self, seed: int, shape: Shape | None = None) -> None:
+        self.world = World(seed)
+        self.shape = shape if shape is not None else draw_shape(self.world.rng("shape"))
+        self.cluster = Cluster(self.world, self.shape)
+        self.history = History()
+        self.workload = Workload(self.cluster, self.history)
+        self.nemesis = Nemesis(self.cluster)
+        self._rng = self.world.rng("run")
+        self._steps = 0
+
+    def execute(self) -> Verdict:
+        """Run all phases; any broken promise ends the run with its text."""
+        failure = ""
+        try:
+            self.safety()
+            self.liveness()
+            self.verify()
+        except (Violation, InvariantViolation) as error:
+            failure = f"{type(error).__name__}: {error}"
+        except Exception:  # production code failed in a way that is nobody's promise
+            failure = traceback.format_exc()
+        outcomes = [operation.outcome.value for operation in self.history.operations]
+        counts = {outcome.value: outcomes.count(outcome.value) for outcome in Outcome}
+        counts["watches"] = len(self.history.watches)
+        counts["watch events"] = sum(len(watch.events) for watch in self.history.watches)
+        counts["entries"] = len(self.cluster.agreed.entries)
+        world = self.world
+        return Verdict(
+            world.seed, failure, world.render_trace() if failure else [], dict(world.faults),
+            counts, world.fingerprint, world.events, world.now_ns,
+        )  # fmt: skip
+
+    def _each_event(self) -> bool:
+        self._steps += 1
+        if self._steps % CHECK_CLUSTER_EVERY == 0:
+            self.cluster.check()
+            if self._steps > EVENTS_PER_RUN:
+                raise Violation("the run does not come to an end")
+        return False
+
+    def safety(self) -> None:
+        """Anything may fail."""
+        self.cluster.start()
+        self.workload.start()
+        self.nemesis.start()
+        self.world.run_until(self.shape.safety_ms * MILLISECOND_NS, self._each_event)
+
+    def liveness(self) -> None:
+        """A healed majority must come back to work."""
+        world, cluster = self.world, self.cluster
+        self.nemesis.stopped = True
+        startable = [member for member in cluster.members.values() if not member.lost]
+        size = self._rng.randint(cluster.quorum(), len(startable))
+        healed = sorted(self._rng.sample(startable, size), key=lambda member: member.number)
+        world.note("healed:", [member.number for member in healed])
+        cluster.heal(healed)
+        budget_ns = LIVENESS_TIMEOUTS * self.shape.election_ns + 2 * SECOND_NS
+        before = self._written()
+        deadline_ns = world.now_ns + budget_ns
+        if not world.run_until(deadline_ns, lambda: self._each_event() or self._alive(before)):
+            raise Violation(f"no {20} writes succeeded within {budget_ns / SECOND_NS:.1f} s")
+        self.workload.stopped = True
+        settle_ns = max(6 * SECOND_NS, 7 * SECOND_NS)  # longer than any ttl in use
+        world.run_until(world.now_ns + settle_ns, self._each_event)
+        deadline_ns = world.now_ns + budget_ns
+        if not cluster.converged() and not world.run_until(
+            deadline_ns, lambda: self._each_event() or cluster.converged()
+        ):
+            raise Violation(f"the healed members did not agree: {self._positions()}")
+
+    def _written(self) -> int:
+        return sum(
+            operation.request is not None and operation.outcome is Outcome.OK
+            for operation in self.history.operations[-200:]
+        )
+
+    def _alive(self, before: int) -> bool:
+        return self._written() > before
+
+    def _positions(self) -> list[tuple[int, str, int, int]]:
+        return [
+            (m.number, m.replica.core.role.name, m.replica.core.term, m.replica.applied_index)
+            for m in self.cluster.running()
+        ]
+
+    def verify(self) -> None:
+        """The verdict over the whole history."""
+        cluster, history = self.cluster, self.history
+        cluster.check_converged()
+        for operation in history.operations:
+            if operation.outcome is Outcome.PENDING:
+                operation.outcome = Outcome.UNKNOWN
+        for member, owner in cluster.live_owners():
+            owner.drain()
+            owner.watch.reached_index = member.replica.store.index
+        model = cluster.agreed.model
+        checks.check_answers(history.operations, cluster.agreed)
+        checks.check_order(history.operations)
+        checks.check_reads(history.operations, model)
+        checks.check_local_reads(history.operations)
+        checks.check_watches(history.watches, model)
+        checks.check_ttls(history.operations, cluster.agreed)
+        checks.check_expired(cluster.agreed, list(model.nodes))
+
+
+def run_seed(seed: int, shape: Shape | None = None) -> Verdict:
+    """One run."""
+    return Run(seed, shape).execute()
+
+
+def commit_name() -> str:
+    """What a report calls this version: set by whoever starts the simulator, if at all."""
+    return os.environ.get("KVRAFT_COMMIT", "the working tree")

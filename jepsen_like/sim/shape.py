@@ -1,0 +1,94 @@
+"""What a run looks like before anything happens: drawn from its seed, printable, replaceable."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from jepsen_like.sim.world import MILLISECOND_NS
+from kvraft.server.replica import ReplicaConfig
+
+if TYPE_CHECKING:
+    import random
+
+
+class Shape(NamedTuple):
+    """The cluster, its settings and how hard it is treated."""
+
+    members: int = 3
+    tick_ms: int = 100
+    election_ticks: int = 10
+    snapshot_count: int = 50
+    snapshot_keep_entries: int = 10
+    segment_bytes: int = 16 << 10
+    pre_vote: bool = True
+    check_quorum: bool = True
+    max_append_bytes: int = 1 << 20
+    max_inflight_appends: int = 512
+    drift: bool = True
+    clients: int = 6
+    think_ms: int = 60
+    client_timeout_ms: int = 1000
+    request_timeout_ms: int = 7000
+    digest_every: int = 40
+    faults: tuple[str, ...] = ()
+    fault_every_ms: int = 700
+    safety_ms: int = 20_000
+    watch_share: float = 0.1
+
+    @property
+    def tick_ns(self) -> int:
+        """The heartbeat interval."""
+        return self.tick_ms * MILLISECOND_NS
+
+    @property
+    def election_ns(self) -> int:
+        """The minimum election timeout."""
+        return self.tick_ns * self.election_ticks
+
+    def replica_config(self, number: int) -> ReplicaConfig:
+        """The production settings of one member."""
+        return ReplicaConfig(
+            name=f"m{number}",
+            client_urls=(f"http://m{number}:2379",),
+            tick_ms=self.tick_ms,
+            election_ticks=self.election_ticks,
+            request_timeout_ms=self.request_timeout_ms,
+            snapshot_count=self.snapshot_count,
+            snapshot_keep_entries=self.snapshot_keep_entries,
+            cluster_version="2.3.0",
+        )
+
+
+FAULTS = (
+    "kill", "kill at a step", "power", "power at a disk call", "power everywhere", "pause",
+    "partition", "isolate leader", "one way", "bridge", "loss", "duplicate", "reorder", "clog",
+    "slow link", "slow disk", "full disk", "failed sync", "wall jump", "bit flip",
+    "kill leader", "long absence",
+)  # fmt: skip
+
+
+def draw_shape(rng: random.Random) -> Shape:
+    """A cluster and a mix of faults."""
+    tick_ms, election_ms = rng.choice(((29, 271), (101, 521), (100, 1000)))
+    election_ticks = election_ms // tick_ms
+    mix = tuple(name for name in FAULTS if rng.random() < 0.45)
+    return Shape(
+        members=rng.choice((1, 3, 3, 3, 3, 5)),
+        tick_ms=tick_ms,
+        election_ticks=election_ticks,
+        snapshot_count=rng.choice((50, 50, 100, 1000)),
+        snapshot_keep_entries=rng.choice((1, 5, 10, 50)),
+        segment_bytes=rng.choice((4 << 10, 16 << 10, 1 << 20)),
+        pre_vote=rng.random() < 0.9,
+        check_quorum=rng.random() < 0.9,
+        max_append_bytes=rng.choice((300, 4096, 1 << 20)),
+        max_inflight_appends=rng.choice((2, 16, 512)),
+        drift=rng.random() < 0.8,
+        clients=rng.randint(3, 8),
+        think_ms=rng.choice((20, 60, 150)),
+        client_timeout_ms=rng.choice((200, 1000, 5000)),
+        request_timeout_ms=5000 + 2 * tick_ms * election_ticks,
+        faults=mix,
+        fault_every_ms=rng.choice((300, 700, 1500)),
+        safety_ms=rng.choice((6_000, 10_000)),
+    )

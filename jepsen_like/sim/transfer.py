@@ -1,0 +1,112 @@
+"""A snapshot on its way between two members, chunk by chunk, and what can interrupt it.
+
+As in production the content travels apart from the frames, over a connection that is reliable
+until it breaks: a cut link, the end of either process, or a random reset. The receiver
+restores and stores each chunk as it comes, and takes the message when all is durable.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from jepsen_like.sim.world import MILLISECOND_NS
+from kvraft.errors import DiskFull
+from kvraft.store.store import Restorer
+
+if TYPE_CHECKING:
+    from jepsen_like.sim.member import Member
+    from kvraft.raft.message import InstallSnapshot
+
+RESET_PROBABILITY = 0.03  # of each chunk
+
+
+def start_transfer(sender: Member, message: InstallSnapshot, ended: Callable[[bool], None]) -> None:
+    """Begin to send; `ended` is called once."""
+    world, network = sender.world, sender.cluster.network
+    peer = sender.cluster.members[message.to]
+    chunks = [*sender.storage.read_snapshot(message.meta)]
+    sender_life, peer_life = sender.life, peer.life
+    world.note("snapshot", message.meta.index, "from", sender.number, "to", peer.number)
+    world.faults["snapshot sent"] += 1
+    receiver = Receiver(peer, message, ended)
+
+    def alive() -> bool:
+        return (
+            sender.up and sender.life == sender_life and peer.up and peer.life == peer_life
+            and network.connected(sender.number, peer.number)
+            and network.connected(peer.number, sender.number)
+        )  # fmt: skip
+
+    def step(place: int) -> None:
+        if not alive() or sender.rng.random() < RESET_PROBABILITY:
+            world.fault("snapshot transfer broken off", sender.number, peer.number)
+            receiver.abandon()
+            ended(False)
+        elif place == len(chunks):
+            peer.soon(peer_life, receiver.finish)
+        else:
+            peer.soon(peer_life, lambda: receiver.take(chunks[place]))
+            world.after(
+                sender.rng.randint(1, 5) * MILLISECOND_NS + network.slow_ns, lambda: step(place + 1)
+            )
+
+    world.after(MILLISECOND_NS, lambda: step(0))
+
+
+class Receiver:
+    """The receiving end of one transfer."""
+
+    def __init__(
+        self, member: Member, message: InstallSnapshot, ended: Callable[[bool], None]
+    ) -> None:
+        self._member = member
+        self._life = member.life
+        self._message = message
+        self._ended = ended
+        self._restorer = Restorer()
+        self._writer = member.storage.snapshot_writer(message.meta) if member.up else None
+        self._failed = self._writer is None
+
+    def take(self, chunk: bytes) -> None:
+        """The next chunk has come."""
+        if self._failed or self._writer is None:
+            return
+        writer = self._writer
+        self._restorer.feed(chunk)
+        self._member.snapshot_queue.submit(lambda: writer.write(chunk), self._written)
+
+    def _written(self, _: object, error: Exception | None) -> None:
+        if error is None or self._failed:
+            return
+        self._failed = True
+        if not isinstance(error, DiskFull):
+            self._member.fatal(error)
+        if self._writer is not None:
+            self._writer.abort()
+        self._ended(False)
+
+    def finish(self) -> None:
+        """All chunks have come: make the snapshot durable, then hand it to the replica."""
+        if self._failed or self._writer is None:
+            return
+        self._member.snapshot_queue.submit(self._writer.commit, self._committed)
+
+    def _committed(self, _: object, error: Exception | None) -> None:
+        self._written(_, error)
+        if self._failed:
+            return
+        member = self._member
+        store = self._restorer.finish()
+        member.replica.receive_snapshot(self._message, store)
+        self._ended(True)
+        member.work()
+
+    def abandon(self) -> None:
+        """The connection has broken: nothing more will come."""
+        if self._failed or self._writer is None:
+            return
+        self._failed = True
+        writer, member = self._writer, self._member
+        if member.up and member.life == self._life:
+            member.snapshot_queue.submit(writer.abort, lambda _, error: None)
