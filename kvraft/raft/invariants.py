@@ -146,8 +146,8 @@ def check_cluster(cores: Sequence[RaftCore]) -> None:
             other = leaders.setdefault(core.term, core.member_id)
             _require(other == core.member_id, core.member_id, f"{other:x} leads the same term")
             _check_complete(core, cores)
-    for one, other in combinations(cores, 2):
-        _check_pair(one, other)
+    for one, another in combinations(cores, 2):
+        _check_pair(one, another)
 
 
 def _check_complete(leader: RaftCore, cores: Sequence[RaftCore]) -> None:
