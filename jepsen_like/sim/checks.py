@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 HISTORY_EVENTS = 1000  # the promise of the watch API, not the store's constant
 TTL_DRIFT = 0.011  # two clocks, each off by up to MAX_DRIFT_PPM, and rounding
+TTL_SLACK_NS = 450_000_000  # wall clocks are that far apart when a whole cluster starts again
 
 
 def check_answers(operations: Iterable[Operation], agreed: AgreedLog) -> None:
@@ -249,7 +250,7 @@ def check_ttls(operations: Iterable[Operation], agreed: AgreedLog) -> None:
             ttl = operation_or_none.request.ttl_seconds
             assert ttl is not None
             lived_ns = applied.at_ns - operation_or_none.invoked_ns
-            if lived_ns < ttl * SECOND_NS * (1 - TTL_DRIFT):
+            if lived_ns < ttl * SECOND_NS * (1 - TTL_DRIFT) - TTL_SLACK_NS:
                 raise Violation(
                     f"expired after {lived_ns / SECOND_NS:.3f} s: {operation_or_none.describe()}"
                 )

@@ -103,12 +103,20 @@ class Ledger:
 
 
 def _covers(found: Promises, promised: Promises) -> bool:
+    """Whether the disk gave back all that was promised; an older snapshot will do if the log
+    reaches back to it."""
     if (found.term, found.vote) != (promised.term, promised.vote):
         return False
-    if found.snapshot < promised.snapshot:
+    last = max(promised.log, default=promised.snapshot)
+    if max(found.log, default=found.snapshot) != max(last, found.snapshot):
         return False
-    wanted = {index: term for index, term in promised.log.items() if index > found.snapshot}
-    return wanted == found.log
+    if len(found.log) != max(0, last - found.snapshot):
+        return False
+    return all(
+        found.log.get(index) == term
+        for index, term in promised.log.items()
+        if index > found.snapshot
+    )
 
 
 def _summary(promises: Promises) -> str:

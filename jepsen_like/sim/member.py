@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
@@ -18,14 +19,15 @@ from jepsen_like.sim.disk import Disk, DiskFiles, PowerCut
 from jepsen_like.sim.diskqueue import DiskQueue
 from jepsen_like.sim.transfer import Receiver, start_transfer
 from jepsen_like.sim.world import MILLISECOND_NS, Violation
-from kvraft.errors import Corrupt, DiskFull
+from kvraft.errors import Corrupt, DiskFailed, DiskFull
 from kvraft.raft import invariants
 from kvraft.raft.config import RaftConfig
 from kvraft.raft.core import Role
+from kvraft.raft.errors import ProposalRefused
 from kvraft.raft.message import InstallSnapshot
 from kvraft.server.bootstrap import build_replica, initial_entries, restore_store
 from kvraft.server.frames import FRAME_NUMBERS, frame_from_wire
-from kvraft.storage.datadir import Storage
+from kvraft.storage.datadir import SnapshotWriter, Storage
 from kvraft.storage.wal import Identity
 from kvraft.store.store import Store
 from kvraft.transport.codec import FrameDecoder, FrameEncoder
@@ -86,6 +88,10 @@ class Member:
             return
         except Corrupt as error:
             self._refused(error)
+            return
+        except (DiskFull, DiskFailed) as error:
+            self.world.fault("start given up on a disk error", self.number, repr(error))
+            self.cluster.restart_later(self)
             return
         self.up = True
         self.wal_queue = DiskQueue(self)
@@ -333,7 +339,8 @@ class Member:
             self.replica.disk_full = True
             self.world.faults["write refused by a full disk"] += 1
             if self.replica.core.role is Role.LEADER:
-                self.replica.core.transfer_leadership(0)
+                with suppress(ProposalRefused):
+                    self.replica.core.transfer_leadership(0)
             life = self.life
             self.world.after(
                 100 * MILLISECOND_NS,
@@ -371,18 +378,19 @@ class Member:
 
     def _take_snapshot(self, job: SnapshotJob) -> None:
         self.world.faults["snapshot taken"] += 1
-        writer = self.storage.snapshot_writer(job.meta)
         chunks = iter(job.chunks)
 
-        def write(_: object, error: Exception | None) -> None:
-            if self._snapshot_failed(error):
-                writer.abort()
-                return
-            chunk = next(chunks, None)
-            if chunk is None:
-                self.snapshot_queue.submit(writer.commit, done)
-            else:
-                self.snapshot_queue.submit(lambda: writer.write(chunk), write)
+        def begun(writer: SnapshotWriter, error: Exception | None) -> None:
+            def write(_: object, error: Exception | None) -> None:
+                if self._snapshot_failed(error):
+                    return
+                chunk = next(chunks, None)
+                if chunk is None:
+                    self.snapshot_queue.submit(writer.commit, done)
+                else:
+                    self.snapshot_queue.submit(lambda: writer.write(chunk), write)
+
+            write(None, error)
 
         def done(_: object, error: Exception | None) -> None:
             if self._snapshot_failed(error):
@@ -391,7 +399,7 @@ class Member:
             self.work()
             self.wal_queue.submit(lambda: self.storage.purge(2, 2), self._purged)
 
-        write(None, None)
+        self.snapshot_queue.submit(lambda: self.storage.snapshot_writer(job.meta), begun)
 
     def _snapshot_failed(self, error: Exception | None) -> bool:
         if error is None:

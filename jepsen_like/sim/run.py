@@ -22,6 +22,8 @@ from jepsen_like.sim.world import MILLISECOND_NS, SECOND_NS, Violation, World
 from kvraft.raft.invariants import InvariantViolation
 
 LIVENESS_TIMEOUTS = 20  # election timeouts until a healed majority must agree
+LIVENESS_WRITES = 20  # and so many writes must have succeeded by then
+SETTLE_NS = 7 * SECOND_NS  # longer than any ttl in use and the sweeps that follow
 CHECK_CLUSTER_EVERY = 64  # events between the comparisons of whole logs
 EVENTS_PER_RUN = 400_000  # a run that needs more is stuck in a circle
 
@@ -99,27 +101,23 @@ class Run:
         world.note("healed:", [member.number for member in healed])
         cluster.heal(healed)
         budget_ns = LIVENESS_TIMEOUTS * self.shape.election_ns + 2 * SECOND_NS
-        before = self._written()
+        wanted = self.workload.written + LIVENESS_WRITES
         deadline_ns = world.now_ns + budget_ns
-        if not world.run_until(deadline_ns, lambda: self._each_event() or self._alive(before)):
-            raise Violation(f"no {20} writes succeeded within {budget_ns / SECOND_NS:.1f} s")
+        if not world.run_until(deadline_ns, lambda: self._worked(wanted)):
+            raise Violation(
+                f"no {LIVENESS_WRITES} writes succeeded within {budget_ns / SECOND_NS:.1f} s: "
+                f"{self._positions()}"
+            )
         self.workload.stopped = True
-        settle_ns = max(6 * SECOND_NS, 7 * SECOND_NS)  # longer than any ttl in use
-        world.run_until(world.now_ns + settle_ns, self._each_event)
+        world.run_until(world.now_ns + SETTLE_NS, self._each_event)
         deadline_ns = world.now_ns + budget_ns
         if not cluster.converged() and not world.run_until(
             deadline_ns, lambda: self._each_event() or cluster.converged()
         ):
             raise Violation(f"the healed members did not agree: {self._positions()}")
 
-    def _written(self) -> int:
-        return sum(
-            operation.request is not None and operation.outcome is Outcome.OK
-            for operation in self.history.operations[-200:]
-        )
-
-    def _alive(self, before: int) -> bool:
-        return self._written() > before
+    def _worked(self, wanted: int) -> bool:
+        return self._each_event() or self.workload.written >= wanted
 
     def _positions(self) -> list[tuple[int, str, int, int]]:
         return [

@@ -17,6 +17,7 @@ from kvraft.store.store import Restorer
 if TYPE_CHECKING:
     from jepsen_like.sim.member import Member
     from kvraft.raft.message import InstallSnapshot
+    from kvraft.storage.datadir import SnapshotWriter
 
 RESET_PROBABILITY = 0.03  # of each chunk
 
@@ -51,7 +52,12 @@ def start_transfer(sender: Member, message: InstallSnapshot, ended: Callable[[bo
                 sender.rng.randint(1, 5) * MILLISECOND_NS + network.slow_ns, lambda: step(place + 1)
             )
 
-    world.after(MILLISECOND_NS, lambda: step(0))
+    def connect() -> None:
+        if alive():
+            peer.soon(peer_life, receiver.begin)
+        step(0)
+
+    world.after(MILLISECOND_NS, connect)
 
 
 class Receiver:
@@ -65,16 +71,27 @@ class Receiver:
         self._message = message
         self._ended = ended
         self._restorer = Restorer()
-        self._writer = member.storage.snapshot_writer(message.meta) if member.up else None
-        self._failed = self._writer is None
+        self._writer: SnapshotWriter | None = None
+        self._failed = False
+
+    def begin(self) -> None:
+        """The connection has been made."""
+        storage, meta = self._member.storage, self._message.meta
+        self._member.snapshot_queue.submit(lambda: storage.snapshot_writer(meta), self._begun)
+
+    def _begun(self, writer: SnapshotWriter | None, error: Exception | None) -> None:
+        self._writer = writer
+        self._written(None, error)
 
     def take(self, chunk: bytes) -> None:
         """The next chunk has come."""
-        if self._failed or self._writer is None:
-            return
-        writer = self._writer
-        self._restorer.feed(chunk)
-        self._member.snapshot_queue.submit(lambda: writer.write(chunk), self._written)
+        if not self._failed:
+            self._restorer.feed(chunk)
+            self._member.snapshot_queue.submit(lambda: self._write(chunk), self._written)
+
+    def _write(self, chunk: bytes) -> None:
+        if self._writer is not None and not self._failed:
+            self._writer.write(chunk)
 
     def _written(self, _: object, error: Exception | None) -> None:
         if error is None or self._failed:
@@ -82,18 +99,19 @@ class Receiver:
         self._failed = True
         if not isinstance(error, DiskFull):
             self._member.fatal(error)
-        if self._writer is not None:
-            self._writer.abort()
         self._ended(False)
 
     def finish(self) -> None:
         """All chunks have come: make the snapshot durable, then hand it to the replica."""
-        if self._failed or self._writer is None:
-            return
-        self._member.snapshot_queue.submit(self._writer.commit, self._committed)
+        if not self._failed:
+            self._member.snapshot_queue.submit(self._commit, self._committed)
+
+    def _commit(self) -> None:
+        if self._writer is not None and not self._failed:
+            self._writer.commit()
 
     def _committed(self, _: object, error: Exception | None) -> None:
-        self._written(_, error)
+        self._written(None, error)
         if self._failed:
             return
         member = self._member
@@ -104,9 +122,11 @@ class Receiver:
 
     def abandon(self) -> None:
         """The connection has broken: nothing more will come."""
-        if self._failed or self._writer is None:
-            return
         self._failed = True
-        writer, member = self._writer, self._member
+        member = self._member
         if member.up and member.life == self._life:
-            member.snapshot_queue.submit(writer.abort, lambda _, error: None)
+            member.snapshot_queue.submit(self._abort, lambda _, error: None)
+
+    def _abort(self) -> None:
+        if self._writer is not None:
+            self._writer.abort()

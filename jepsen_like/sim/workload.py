@@ -42,6 +42,7 @@ class Workload:
         self.history = history
         self.world = cluster.world
         self.stopped = False
+        self.written = 0  # acknowledged changes
         self._tags = 0
 
     def start(self) -> None:
@@ -163,6 +164,7 @@ class Client:
     def _written(self, operation: Operation, document: Any) -> None:
         node, previous = document["node"], document.get("prevNode")
         operation.outcome = Outcome.OK
+        self._workload.written += 1
         operation.action = document["action"]
         operation.index = operation.node_modified = node["modifiedIndex"]
         operation.node_path = node["key"].encode()
