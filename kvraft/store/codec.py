@@ -62,7 +62,7 @@ class State:
     def __init__(self) -> None:
         self.index = 0
         self.now_ns = 0
-        self.root = Directory(0, 0, 0, 0)
+        self.root = Directory(b"", 0, 0, 0, 0)
         self.records: dict[bytes, bytes] = {}
         self.history = History()
         self.expirations = Expirations()
@@ -111,7 +111,8 @@ class SnapshotView(Picture):
         """All nodes with about the size of each, the root excepted: it has nothing to tell."""
         stack = [self.entries(self._root)]
         while stack:
-            for name, node in stack[-1]:
+            for node in stack[-1]:
+                name = node.name
                 if type(node) is File:
                     value = node.value
                     row = (name, value, node.modified, node.created, node.expiration_ns)
@@ -239,10 +240,12 @@ class Restorer:
             node: Node
             if len(row) == 5:
                 _, value, modified, created, expiration_ns = row
-                node = File(_bytes(value), _natural(modified), _natural(created), expiration_ns)
+                node = File(
+                    name, _bytes(value), _natural(modified), _natural(created), expiration_ns
+                )
             else:
                 _, modified, created, expiration_ns = row
-                node = Directory(_natural(modified), _natural(created), expiration_ns, 0)
+                node = Directory(name, _natural(modified), _natural(created), expiration_ns, 0)
             children[name] = node
             _check(type(expiration_ns) is int and len(stack) <= MAX_PATH_DEPTH)
             if expiration_ns:
@@ -283,7 +286,7 @@ def _shown(row: Any) -> ShownNode | None:
     *value, modified, created, expiration_ns = row
     _check(type(expiration_ns) is int and len(value) <= 1)
     if value:
-        return File(_bytes(value[0]), _natural(modified), _natural(created), expiration_ns)
+        return File(b"", _bytes(value[0]), _natural(modified), _natural(created), expiration_ns)
     return Folder(_natural(modified), _natural(created), expiration_ns)
 
 

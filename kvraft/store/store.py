@@ -75,7 +75,7 @@ class Store:
         self._pictures = Pictures()
         self._reclaimer = Reclaimer(self._pictures, self._expirations)
         # A clean path splits into an empty name and its components, so a walk can start here.
-        self._above_root = Directory(0, 0, 0, 0)
+        self._above_root = Directory(b"", 0, 0, 0, 0)
         self._above_root.children[b""] = self._root
         self._handlers: dict[int, Callable[[Request], Event | None]] = {
             Op.SET: self._set,
@@ -300,6 +300,7 @@ class Store:
         value = request.value
         refresh = False
         if old is not None:
+            name = old.name  # the very object that is the key in the directory
             if action is not actions.SET:
                 raise StoreError(ErrorKind.KEY_EXISTS, path, self.index)
             if type(old) is not File:
@@ -323,10 +324,10 @@ class Store:
         node: Node
         shown: File | Folder
         if request.directory:
-            node = Directory(index, index, expiration_ns, pictures.epoch)
+            node = Directory(name, index, index, expiration_ns, pictures.epoch)
             shown = Folder(index, index, expiration_ns)
         else:
-            node = shown = File(value, index, index, expiration_ns)
+            node = shown = File(name, value, index, index, expiration_ns)
         parent.children[name] = node
         if expiration_ns:
             self._expirations.add(path, node)
@@ -355,7 +356,7 @@ class Store:
 
     def _make_directories(self, parent: Directory, names: list[bytes], index: int) -> Directory:
         for name in names:
-            child = Directory(index, index, 0, self._pictures.epoch)
+            child = Directory(name, index, index, 0, self._pictures.epoch)
             parent.children[name] = child
             parent = child
         return parent
@@ -441,7 +442,7 @@ class Store:
         value = old.value if request.refresh else request.value
         if parent.epoch != self._pictures.epoch:
             self._pictures.preserve(parent, path)
-        new = File(value, index, old.created, expiration_ns)
+        new = File(old.name, value, index, old.created, expiration_ns)
         parent.children[name] = new
         if old.expiration_ns:
             self._expirations.cancel(path, old)
@@ -543,7 +544,7 @@ class Store:
         index = self.index + 1
         self._records[name] = request.value
         action = actions.CREATE if request.directory else actions.SET
-        file = File(request.value, index, index, 0)
+        file = File(name, request.value, index, index, 0)
         return self._recorded(Event(action, name, file, None, index, False, self.now_ns))
 
     def _delete_record(self, request: Request) -> Event:
@@ -554,7 +555,7 @@ class Store:
             raise StoreError(ErrorKind.KEY_NOT_FOUND, name, self.index)
         self.stats.delete_success += 1
         index = self.index + 1
-        file = File(old, index, index, 0)
+        file = File(name, old, index, index, 0)
         return self._recorded(Event(actions.DELETE, name, None, file, index, False, self.now_ns))
 
     def _recorded(self, event: Event) -> Event:

@@ -1,10 +1,10 @@
 """Frozen pictures of the tree, read in slices while the store goes on changing.
 
-Opening a picture copies nothing. The first change of a directory after that saves the two lists of
-its names and nodes for every picture that shows it; nodes themselves never change (a Directory
-only through the same gate), so those lists are the whole truth of that moment. Reading takes the
-live children of a directory as long as nothing was saved for it, and goes on at the same place in
-the saved lists afterwards.
+Opening a picture copies nothing. The first change of a directory after that saves the list of
+its nodes for every picture that shows it; nodes themselves never change (a Directory only through
+the same gate), so that list is the whole truth of that moment. Reading takes the live children of
+a directory as long as nothing was saved for it, and goes on at the same place in the saved list
+afterwards.
 
 Must not know: requests, events, snapshots' format. Invariants: a directory of which an open
 picture has not been told is not changed (`Pictures.preserve` before every change); directories
@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from heapq import merge
 from itertools import islice
+from operator import attrgetter
 from typing import Any
 
 from kvraft.limits import SORT_RUN_NODES, VIEW_CHUNK_BYTES
@@ -33,10 +34,9 @@ _BATCH_NODES = 256  # taken from a directory at once; only bounds what is held, 
 class Saved:
     """A directory as it was before its first change under a picture."""
 
-    __slots__ = ("expiration_ns", "names", "nodes")
+    __slots__ = ("expiration_ns", "nodes")
 
     def __init__(self, directory: Directory) -> None:
-        self.names = list(directory.children)
         self.nodes = list(directory.children.values())
         self.expiration_ns = directory.expiration_ns
 
@@ -98,17 +98,16 @@ class Picture:
         saved = self.saved.get(directory)
         return directory.expiration_ns if saved is None else saved.expiration_ns
 
-    def entries(self, directory: Directory) -> Iterator[tuple[bytes, Node]]:
+    def entries(self, directory: Directory) -> Iterator[Node]:
         """The children of a directory in the picture, in the order of their insertion."""
-        live = iter(directory.children.items())
+        live = iter(directory.children.values())
         position = 0
         while True:
             saved = self.saved.get(directory)
             if saved is None:
                 batch = list(islice(live, _BATCH_NODES))
             else:
-                end = position + _BATCH_NODES
-                batch = list(zip(saved.names[position:end], saved.nodes[position:end], strict=True))
+                batch = saved.nodes[position : position + _BATCH_NODES]
             if not batch:
                 return
             position += len(batch)
@@ -117,7 +116,6 @@ class Picture:
     def leftovers(self) -> Iterator[list[Any]]:
         """The long lists that this picture held, to be freed piece by piece."""
         for saved in self.saved.values():
-            yield saved.names
             yield saved.nodes
         self.saved = {}
 
@@ -131,9 +129,7 @@ class _Level:
 
     __slots__ = ("entries", "opened", "prefix", "tail")
 
-    def __init__(
-        self, prefix: bytes, entries: Iterator[tuple[bytes, Node] | None], tail: bytes
-    ) -> None:
+    def __init__(self, prefix: bytes, entries: Iterator[Node | None], tail: bytes) -> None:
         self.prefix = prefix
         self.entries = entries
         self.tail = tail
@@ -157,7 +153,7 @@ class View(Picture):
         self._sorted = sorted_
         self._now_ns = now_ns
         self._budget = 0
-        self._runs: list[list[tuple[bytes, Node]]] = []
+        self._runs: list[list[Node]] = []
         self._first: bytes | None = None
         self._pieces = self._document(directory)
 
@@ -202,18 +198,18 @@ class View(Picture):
         nodes = size = 0
         while stack:
             level = stack[-1]
-            entry = next(level.entries, _END)
-            if entry is _END:
+            node = next(level.entries, _END)
+            if node is _END:
                 pieces.append(b"]" + level.tail if level.opened else level.tail)
                 stack.pop()
                 continue
-            if entry is None or nodes >= self._budget or size >= VIEW_CHUNK_BYTES:
+            if node is None or nodes >= self._budget or size >= VIEW_CHUNK_BYTES:
                 yield b"".join(pieces)
                 pieces = []
                 nodes = size = 0
-                if entry is None:
+                if node is None:
                     continue
-            name, node = entry
+            name = node.name
             nodes += 1
             if name[0] == _UNDERSCORE:
                 continue
@@ -248,14 +244,14 @@ class View(Picture):
         else:
             pieces.append(b'{"dir":true')
             tail = b"}"
-        entries: Iterator[tuple[bytes, Node] | None]
+        entries: Iterator[Node | None]
         entries = self._sorted_entries(directory) if self._sorted else self.entries(directory)
         return _Level(key + b"/", entries, tail)
 
-    def _sorted_entries(self, directory: Directory) -> Iterator[tuple[bytes, Node] | None]:
+    def _sorted_entries(self, directory: Directory) -> Iterator[Node | None]:
         """The children in the order of their names, with None where it is time to pause."""
         source = self.entries(directory)
-        run = sorted(islice(source, SORT_RUN_NODES))
+        run = sorted(islice(source, SORT_RUN_NODES), key=_NAME)
         if len(run) < SORT_RUN_NODES:
             yield from run
             return
@@ -265,15 +261,16 @@ class View(Picture):
             runs.append(run)
             self._runs.append(run)
             yield None
-            run = sorted(islice(source, SORT_RUN_NODES))
-        yield from merge(*(_taken_from_end(run) for run in runs))
+            run = sorted(islice(source, SORT_RUN_NODES), key=_NAME)
+        yield from merge(*(_taken_from_end(run) for run in runs), key=_NAME)
 
 
-_END: tuple[bytes, Node] = (b"", Directory(0, 0, 0, 0))
+_NAME = attrgetter("name")
+_END: Node = Directory(b"", 0, 0, 0, 0)
 _UNDERSCORE = ord("_")
 
 
-def _taken_from_end(run: list[tuple[bytes, Node]]) -> Iterator[tuple[bytes, Node]]:
+def _taken_from_end(run: list[Node]) -> Iterator[Node]:
     """Consume a list, so that it is freed little by little."""
     while run:
         yield run.pop()
