@@ -1,9 +1,9 @@
 """One client connection: bytes in, requests in order, answers through the exchange.
 
-The compiled parser does all of HTTP's grammar; this module decides what a complete
-request means for the connection: keep-alive, pipelining, limits, deadlines, refusals, the end. It is
-the hot path of the server: the attributes of the connection are the request, and a plain request
-on keys reaches its operation without an object of its own.
+The compiled parser does all of HTTP's grammar; this module decides what a complete request means
+for the connection: keep-alive, pipelining, limits, deadlines, refusals, the end. It is the hot path
+of the server: the attributes of the connection are the request, and a plain request on keys
+reaches its operation without an object of its own.
 
 Must not know what routes do. Invariants: requests are answered one at a time and in order, since
 each may depend on the one before; while one is being answered the next wait in `_waiting`,
@@ -179,14 +179,14 @@ class HttpConnection(Exchange, asyncio.Protocol):
         self._gone = self._deaf = True
         self._waiting.clear()
         self._release_body()
-        self.port.connections.discard(self)
+        self.port.gone(self)
         stream = self._stream
         if stream is not None:
             self._stream = None
             stream.abandon()
 
     def eof_received(self) -> bool:
-        """The client sends nothing more: what it has asked is answered, but it waits for nothing."""
+        """The client sends nothing more: what it has asked is answered, but no watch is kept."""
         if self._stream is not None or self._lingering or not (self._active or self._waiting):
             return False
         self._deaf = True
@@ -290,7 +290,7 @@ class HttpConnection(Exchange, asyncio.Protocol):
         if not self._held:
             self._open_s = self.port.now_s
         data = (self._held + data).lstrip(b"\r\n")
-        end = data.find(b"\r\n")
+        end = data.find(b"\n")
         if end < 0:
             if len(data) > MAX_HEAD_BYTES:
                 self._refuse(HEAD_TOO_LARGE)
@@ -596,7 +596,8 @@ class HttpConnection(Exchange, asyncio.Protocol):
     def _problem(self, request: _Request) -> bytes | None:
         """What makes a request one that Go does not serve."""
         if request.version[:2] != "1.":
-            return HTTP_VERSION
+            # The parser takes a line without a version for HTTP/0.9.
+            return BAD_REQUEST if request.version == "0.9" else HTTP_VERSION
         host = request.host
         if host is None:
             return MISSING_HOST if request.version != "1.0" else None

@@ -135,7 +135,7 @@ class Keys:
         except StoreError as error:
             reply.refuse(STORE_ERRORS[error.kind], error.cause, error.index)
             return
-        if type(body) is bytes:
+        if isinstance(body, bytes):
             reply.document(store.index, body)
         else:
             reply.listing(store.index, body)
@@ -199,7 +199,7 @@ class Keys:
         except StoreError as error:
             reply.refuse(STORE_ERRORS[error.kind], error.cause, error.index)
             return
-        if type(body) is bytes:
+        if isinstance(body, bytes):
             reply.document(store.index, body)
         else:
             reply.listing(store.index, body)

@@ -35,15 +35,15 @@ class KeysRoute:
         keys = self._keys
         try:
             if method == b"GET":
-                keys.get(path, query_params(exchange.query, True), exchange)
+                keys.get(path, query_params(exchange.query, method), exchange)
             elif method == b"PUT":
                 keys.put(path, form_params(exchange), exchange)
             elif method == b"POST":
                 keys.post(path, form_params(exchange), exchange)
             elif method == b"DELETE":
-                keys.delete(path, query_params(exchange.query, False), exchange)
+                keys.delete(path, query_params(exchange.query, method), exchange)
             else:
-                keys.head(path, query_params(exchange.query, False), exchange)
+                keys.head(path, query_params(exchange.query, method), exchange)
         except BadParameters as bad:
             exchange.refuse(bad.code, bad.cause, 0)
 
@@ -60,4 +60,4 @@ def form_params(exchange: Exchange) -> Params:
                 problem = TOO_LARGE
         if problem is not None:
             raise BadParameters(INVALID_FORM, problem)
-    return parse_params(exchange.query, form, False)
+    return parse_params(exchange.query, form, exchange.method)

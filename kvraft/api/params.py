@@ -73,17 +73,17 @@ class Params(NamedTuple):
 
 
 NO_PARAMS: Final = Params()
-_shared: dict[tuple[bytes, bool], Params] = {}
+_shared: dict[tuple[bytes, bytes], Params] = {}
 
 
-def query_params(query: bytes, is_get: bool) -> Params:
+def query_params(query: bytes, method: bytes) -> Params:
     """Parse and validate a request without a form; short queries are parsed only once."""
     if not query:
         return NO_PARAMS
-    key = (query, is_get)
+    key = (query, method)
     params = _shared.get(key)
     if params is None:
-        params = parse_params(query, b"", is_get)
+        params = parse_params(query, b"", method)
         if len(query) <= MAX_SHARED_QUERY_BYTES:
             if len(_shared) >= MAX_SHARED_QUERIES:
                 _shared.clear()
@@ -91,7 +91,7 @@ def query_params(query: bytes, is_get: bool) -> Params:
     return params
 
 
-def parse_params(query: bytes, form: bytes, is_get: bool) -> Params:
+def parse_params(query: bytes, form: bytes, method: bytes) -> Params:
     """Parse and validate the query and the form body of a request."""
     if not query and form[:6] == b"value=" and is_plain(form):
         return Params(form[6:])
@@ -101,7 +101,7 @@ def parse_params(query: bytes, form: bytes, is_get: bool) -> Params:
         problem = _collect(query, fields) if problem is None else problem
     if problem is not None:
         raise BadParameters(INVALID_FORM, problem)
-    return validate(fields, is_get)
+    return validate(fields, method)
 
 
 def is_plain(form: bytes) -> bool:
@@ -158,7 +158,7 @@ def _go_quote(text: bytes) -> bytes:
     return b'"%b"' % "".join(quoted).encode()
 
 
-def validate(fields: dict[bytes, bytes], is_get: bool) -> Params:
+def validate(fields: dict[bytes, bytes], method: bytes) -> Params:
     """Check the fields in the fixed order; the first failure is raised."""
     take = fields.get
     prev_index = _index(take(b"prevIndex"), b"prevIndex")
@@ -169,12 +169,14 @@ def validate(fields: dict[bytes, bytes], is_get: bool) -> Params:
     directory = _boolean(take(b"dir"), b'"dir"')
     quorum = _boolean(take(b"quorum"), b'"quorum"')
     stream = _boolean(take(b"stream"), b'"stream"')
-    if wait and not is_get:
+    if wait and method != b"GET":
         raise BadParameters(INVALID_FIELD, b'"wait" can only be used with GET requests')
     prev_value = take(b"prevValue")
     if prev_value == b"":
         raise BadParameters(PREV_VALUE_REQUIRED, b'"prevValue" cannot be empty')
-    no_value = _boolean(take(b"noValueOnSuccess"), b'"noValueOnSuccess"')
+    # Unknown to 2.3, so it must not disturb where it has no effect.
+    changes = method in (b"PUT", b"POST")
+    no_value = changes and _boolean(take(b"noValueOnSuccess"), b'"noValueOnSuccess"')
     ttl_seconds = _ttl(take(b"ttl"))
     exist = take(b"prevExist")
     prev_exist = None if exist is None else _boolean(exist, b"prevExist")

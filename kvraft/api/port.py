@@ -21,7 +21,6 @@ from asyncio import AbstractEventLoop
 from collections.abc import Iterator
 from email.utils import formatdate
 from itertools import islice
-from typing import Final
 
 from kvraft.api.connection import HttpConnection
 from kvraft.api.guards import Guards
@@ -33,8 +32,6 @@ from kvraft.api.routes import Router
 from kvraft.api.service import Service
 from kvraft.api.statistics import add_statistics_routes
 from kvraft.limits import MAX_CLIENT_CONNECTIONS, RESERVED_DESCRIPTORS, SWEEP_SLICE
-
-_DRAIN_POLL_S: Final = 0.01
 
 
 def connection_cap() -> int:
@@ -60,6 +57,7 @@ class ClientPort:
         self.max_connections = connection_cap()
         self.buffered_bytes = 0  # of request bodies that are still incomplete
         self.draining = False
+        self._last_gone = asyncio.Event()  # set when a draining port has lost its last connection
         self._timer: asyncio.TimerHandle | None = None
         self._sweeping = False
         route = KeysRoute(self.keys)
@@ -83,6 +81,12 @@ class ClientPort:
             service.applied_index,
             service.applied_term,
         )
+
+    def gone(self, connection: HttpConnection) -> None:
+        """A connection has been lost."""
+        self.connections.discard(connection)
+        if self.draining and not self.connections:
+            self._last_gone.set()
 
     # --- time --------------------------------------------------------------------------
 
@@ -137,9 +141,11 @@ class ClientPort:
         self.draining = True
         for connection in list(self.connections):
             connection.drain()
-        deadline_s = self.loop.time() + timeout_s
-        while self.connections and self.loop.time() < deadline_s:
-            await asyncio.sleep(_DRAIN_POLL_S)
+        if self.connections:
+            try:
+                await asyncio.wait_for(self._last_gone.wait(), timeout_s)
+            except TimeoutError:
+                pass
         for connection in list(self.connections):
             connection.abort()
         self.stop()

@@ -33,8 +33,7 @@ def raw_refusal(status: int, detail: bytes = b"", body: bytes | None = None) -> 
     """What Go sends when it cannot make sense of a request; the connection is closed after it."""
     reason = STATUS_TEXT[status] + (b": " + detail if detail else b"")
     return (
-        b"HTTP/1.1 %d %b\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n"
-        b"%b"
+        b"HTTP/1.1 %d %b\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n%b"
     ) % (status, reason, b"%d %b" % (status, reason) if body is None else body)
 
 
