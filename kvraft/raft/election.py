@@ -153,9 +153,7 @@ def campaign(core: RaftCore) -> None:
     last_term = log.last_term()
     for voter in core.membership.voters:
         if voter != core.member_id:
-            core.messages.append(
-                PreVote(voter, core.member_id, core.term + 1, log.last, last_term)
-            )
+            core.messages.append(PreVote(voter, core.member_id, core.term + 1, log.last, last_term))
     _count(core)
 
 
