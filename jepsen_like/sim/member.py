@@ -19,7 +19,7 @@ from jepsen_like.sim.disk import Disk, DiskFiles, PowerCut
 from jepsen_like.sim.diskqueue import DiskQueue
 from jepsen_like.sim.transfer import Receiver, start_transfer
 from jepsen_like.sim.world import MILLISECOND_NS, Violation
-from kvraft.errors import Corrupt, DiskFailed, DiskFull
+from kvraft.errors import Corrupt, DiskFailed, DiskFull, StorageError
 from kvraft.raft import invariants
 from kvraft.raft.config import RaftConfig
 from kvraft.raft.core import Role
@@ -154,8 +154,8 @@ class Member:
                 queue.tear()
             except PowerCut:
                 self.world.faults["power cut between two disk calls"] += 1
-            except OSError:
-                pass  # the job had failed anyway
+            except (OSError, StorageError):
+                self.world.note("the job under way had failed anyway")
         self._power_cut("")
 
     def _power_cut(self, when: str) -> None:

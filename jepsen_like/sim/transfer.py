@@ -23,14 +23,22 @@ RESET_PROBABILITY = 0.03  # of each chunk
 
 
 def start_transfer(sender: Member, message: InstallSnapshot, ended: Callable[[bool], None]) -> None:
-    """Begin to send; `ended` is called once."""
+    """Begin to send; `ended` is called once, unless the sender itself ends before."""
     world, network = sender.world, sender.cluster.network
     peer = sender.cluster.members[message.to]
     chunks = [*sender.storage.read_snapshot(message.meta)]
     sender_life, peer_life = sender.life, peer.life
     world.note("snapshot", message.meta.index, "from", sender.number, "to", peer.number)
     world.faults["snapshot sent"] += 1
-    receiver = Receiver(peer, message, ended)
+    over = False
+
+    def end(ok: bool) -> None:
+        nonlocal over
+        if not over:
+            over = True
+            ended(ok)
+
+    receiver = Receiver(peer, message, end)
 
     def alive() -> bool:
         return (
@@ -43,14 +51,22 @@ def start_transfer(sender: Member, message: InstallSnapshot, ended: Callable[[bo
         if not alive() or sender.rng.random() < RESET_PROBABILITY:
             world.fault("snapshot transfer broken off", sender.number, peer.number)
             receiver.abandon()
-            ended(False)
+            end(False)
         elif place == len(chunks):
             peer.soon(peer_life, receiver.finish)
+            wait()
         else:
             peer.soon(peer_life, lambda: receiver.take(chunks[place]))
             world.after(
                 sender.rng.randint(1, 5) * MILLISECOND_NS + network.slow_ns, lambda: step(place + 1)
             )
+
+    def wait() -> None:
+        """For the receiver's word; without it the sender learns only that the line is dead."""
+        if not alive():
+            end(False)
+        elif not over:
+            world.after(50 * MILLISECOND_NS, wait)
 
     def connect() -> None:
         if alive():
