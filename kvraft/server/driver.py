@@ -12,6 +12,7 @@ repeated until there is space, new writes are refused, and a leader hands over t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from urllib.parse import urlsplit
 from kvraft import limits
 from kvraft.errors import DiskFull, StorageError
 from kvraft.raft.core import Role
+from kvraft.raft.errors import ProposalRefused
 from kvraft.raft.message import InstallSnapshot
 from kvraft.server.diskthread import DiskThread
 from kvraft.server.logs import logger
@@ -94,8 +96,7 @@ class Driver:
         core = self._replica.core
         if core.role is not Role.LEADER or len(core.membership.voters) < 2:
             return
-        core.transfer_leadership(0)
-        self.wake()
+        self._hand_over()
         deadline = self._loop.time() + self._tick_seconds * self._replica.config.election_ticks
         while core.role is Role.LEADER and self._loop.time() < deadline:
             await asyncio.sleep(self._tick_seconds / 20)
@@ -268,9 +269,14 @@ class Driver:
         if not self._replica.disk_full:
             self._replica.disk_full = True
             _log.error("%s; refusing writes until there is space", error)
+        self._hand_over()
+
+    def _hand_over(self) -> None:
+        """As a leader, let somebody else lead who can; nobody may be able to."""
         if self._replica.core.role is Role.LEADER:
-            self._replica.core.transfer_leadership(0)
-            self.wake()
+            with contextlib.suppress(ProposalRefused):
+                self._replica.core.transfer_leadership(0)
+                self.wake()
 
     # --- snapshots ----------------------------------------------------------------------
 
@@ -283,22 +289,19 @@ class Driver:
         """Encode on the loop, a short slice at a time; write in a thread of its own."""
         run = self._snapshot_thread.run
         storage = self._storage
-        writer = await run(lambda: storage.snapshot_writer(job.meta))
         try:
+            writer = await run(partial(storage.snapshot_writer, job.meta))
             for chunk in job.chunks:
                 await run(partial(writer.write, chunk))
             await run(writer.commit)
+            self._replica.snapshot_done(job.meta)
+            _log.info("saved snapshot at index %d", job.meta.index)
+            await run(partial(storage.purge, self._max_snapshots, self._max_wals))
         except DiskFull as error:
-            writer.abort()
             self._replica.snapshot_failed()
             _log.error("cannot save a snapshot: %s", error)
-            return
         except (OSError, StorageError) as error:
             self._on_fatal(error)
-            return
-        self._replica.snapshot_done(job.meta)
-        _log.info("saved snapshot at index %d", job.meta.index)
-        await run(lambda: storage.purge(self._max_snapshots, self._max_wals))
 
     def _start_transfer(self, message: InstallSnapshot) -> None:
         if message.to not in self._sending_snapshots:

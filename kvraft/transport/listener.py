@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 import httptools
 
@@ -84,7 +84,8 @@ class PeerConnection(asyncio.Protocol):
     # --- asyncio ------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
+        # uvloop's transports do not derive from asyncio's, they only behave like them.
+        transport = cast("asyncio.Transport", transport)
         self._transport = transport
         if len(self._connections) >= limits.MAX_PEER_CONNECTIONS:
             self._port.warn("too many connections on the peer port, one was refused")
