@@ -169,10 +169,12 @@ class Storage:
         paths = _Paths.of(data_dir, wal_dir)
         if not cls.exists(files, data_dir, wal_dir):
             raise Corrupt(paths.wal, 0, "there is no log", "bootstrap this member first")
+        try:
+            _make_dirs(files, paths.snap)
+        except OSError as error:
+            raise disk_error(paths.data, error) from error
         locks = _enter(files, paths)
         try:
-            if not files.exists(paths.snap):
-                _make_dirs(files, paths.snap)
             plan = recover.recover(files, paths.wal, paths.snap)
             log = _repair(files, paths, plan, segment_bytes)
         except OSError as error:
@@ -196,8 +198,10 @@ class Storage:
 
     def snapshot_writer(self, meta: SnapshotMeta) -> SnapshotWriter:
         """Begin a snapshot, own or received."""
-        cluster_id = self._wal.identity.cluster_id
-        file = snapshots.SnapshotFile(self._files, self._paths.snap, cluster_id, meta)
+        log = self._wal
+        file = snapshots.SnapshotFile(
+            self._files, self._paths.snap, log.identity.cluster_id, meta, log.last_index
+        )
         return SnapshotWriter(self, file)
 
     def adopt_received(self, meta: SnapshotMeta) -> None:
@@ -240,8 +244,10 @@ class Storage:
                 self._wal.record_snapshot(file.meta, adopted=False)
         except DiskFull:
             # Unrecorded it would only take space, and count for nothing at the next start.
-            self._files.remove(file.path)
-            self._files.sync_dir(self._paths.snap)
+            try:
+                self._remove(self._paths.snap, [file.path])
+            except OSError as error:
+                raise disk_error(file.path, error) from error
             raise
 
     def _purge_snapshots(self, keep: int) -> list[str]:

@@ -155,10 +155,7 @@ def recover(files: Files, wal_dir: str, snap_dir: str) -> Plan:
     replay = _replay(files, wal_dir, names, last, base, "; ".join(notes))
     newest = marked[-1].index if marked else 0
     orphans = [pair for pair in found if pair[0] > newest]
-    if len(orphans) > 1:
-        # Each is recorded before the next is begun, so one at most can be without.
-        reason = f"{len(orphans)} snapshots are newer than the log, which was replaced or set back"
-        raise Corrupt(snap_dir, 0, reason, RESTORE_ADVICE)
+    _check_orphans(files, snap_dir, orphans, replay.last_index, last.head.identity.cluster_id)
     if base is not None:
         replay.state = replay.state._replace(commit=max(replay.state.commit, base.index))
     if last.scan.tail is Tail.TORN:
@@ -276,6 +273,18 @@ def _replay(
     if base is not None:
         replay.base, replay.base_term = base.index, base.term
     return replay
+
+
+def _check_orphans(
+    files: Files, snap_dir: str, orphans: list[tuple[int, int]], last_index: int, cluster_id: int
+) -> None:
+    """A snapshot that the log does not know may stem from a crash just before it was recorded.
+    But each is recorded before the next is begun, and one of this very log is not beyond it."""
+    for index, term in orphans:
+        own = snapshots.is_of_own_log(files, snap_dir, cluster_id, index, term)
+        if len(orphans) > 1 or (own and index > last_index):
+            reason = f"snapshot of entry {index}, but the log ends at {last_index}: it was set back"
+            raise Corrupt(snap_dir, 0, reason, RESTORE_ADVICE)
 
 
 def _check_joint(previous: Segment, segment: Segment, replay: _Replay) -> None:

@@ -1,10 +1,10 @@
 """Snapshot files: one frozen state each, made whole or not at all, proved before it is believed.
 
 A file is named `<term>-<index>.snap`, 16 hexadecimal digits each, and is one chain of frames
-(record.py): a header (format, cluster, meta data), the chunks exactly as they were given, a
-trailer (number and total size of the chunks). This module must not know what the chunks hold,
-and it does not know the log: that a snapshot counts only once the log has recorded it is the
-concern of datadir.py and recover.py.
+(record.py): a header (format, cluster, end of the log then, meta data), the chunks exactly as they
+were given, a trailer (number and total size of the chunks). This module must not know what the
+chunks hold, and it does not know the log: that a snapshot counts only once the log has recorded
+it is the concern of datadir.py and recover.py.
 
 Invariants: a file under its final name was complete and durable when it got that name; nothing
 is handed to a reader before its own checksum and its place in the chain were checked; memory is
@@ -61,7 +61,9 @@ class SnapshotFile:
 
     __slots__ = ("_chunks", "_directory", "_files", "_framer", "_handle", "_total_bytes", "meta")
 
-    def __init__(self, files: Files, directory: str, cluster_id: int, meta: SnapshotMeta) -> None:
+    def __init__(
+        self, files: Files, directory: str, cluster_id: int, meta: SnapshotMeta, log_end: int
+    ) -> None:
         self.meta = meta
         self._files = files
         self._directory = directory
@@ -73,7 +75,7 @@ class SnapshotFile:
             self._handle = files.create(self._temporary)
         except OSError as error:
             raise disk_error(self._temporary, error) from error
-        self._put(Kind.HEADER, (FORMAT, cluster_id, encode_meta(meta)))
+        self._put(Kind.HEADER, (FORMAT, cluster_id, log_end, encode_meta(meta)))
 
     @property
     def path(self) -> str:
@@ -99,10 +101,10 @@ class SnapshotFile:
             self._files.sync(handle)
             self._files.rename(self._temporary, self.path)
             self._files.sync_dir(self._directory)
+            self._files.close(handle)
         except OSError as error:
             discard(self._files, handle, self._temporary)
             raise disk_error(self.path, error) from error
-        self._files.close(handle)
 
     def abort(self) -> None:
         """Remove what was written; nothing happens if it is finished or gone already."""
@@ -138,16 +140,17 @@ class _Reader:
     def close(self) -> None:
         self._files.close(self._handle)
 
-    def meta(self, cluster_id: int) -> SnapshotMeta:
+    def header(self, cluster_id: int) -> tuple[SnapshotMeta, int]:
+        """The meta data, and where the log ended when the snapshot was made."""
         kind, payload = self.next()
         try:
-            form, cluster, fields = unpack(payload)
+            form, cluster, log_end, fields = unpack(payload)
             meta = decode_meta(fields)
         except (TypeError, ValueError) as error:
             raise self._corrupt(f"unknown header: {error}") from error
-        if (kind, form, cluster) != (Kind.HEADER, FORMAT, cluster_id):
+        if (kind, form, cluster) != (Kind.HEADER, FORMAT, cluster_id) or type(log_end) is not int:
             raise self._corrupt("header of another format or cluster")
-        return meta
+        return meta, log_end
 
     def chunks(self) -> Iterator[bytes]:
         """The chunks in order; ends normally only behind a right trailer and the file's end."""
@@ -197,7 +200,7 @@ def read_chunks(
     path = f"{directory}/{snapshot_name(meta)}"
     reader = _Reader(files, path)
     try:
-        if reader.meta(cluster_id) != meta:
+        if reader.header(cluster_id)[0] != meta:
             raise Corrupt(path, 0, "meta data differs from what the log recorded", _ADVICE)
         yield from reader.chunks()
     finally:
@@ -208,3 +211,17 @@ def verify(files: Files, directory: str, cluster_id: int, meta: SnapshotMeta) ->
     """Read all of a snapshot file; raises Corrupt unless it is whole and the one meant."""
     for _ in read_chunks(files, directory, cluster_id, meta):
         pass
+
+
+def is_of_own_log(files: Files, directory: str, cluster_id: int, index: int, term: int) -> bool:
+    """Whether the log of this member held the entries of this snapshot when it was made, so that
+    it was not received. False also if its header cannot be read."""
+    try:
+        reader = _Reader(files, f"{directory}/{term:016x}-{index:016x}{SUFFIX}")
+        try:
+            _, log_end = reader.header(cluster_id)
+        finally:
+            reader.close()
+    except Corrupt:
+        return False
+    return log_end >= index
