@@ -2,8 +2,8 @@
 
 A full collection visits every object: with a million keys that is most of a second, several
 election timeouts. The request path makes no reference cycles, so automatic collection is off;
-young objects are collected in small portions between requests, and what survives is moved out of the
-collector's sight. Cycles that live longer than one portion are not freed; only rare paths
+young objects are collected in small portions between requests, and what survives is moved out
+of the collector's sight. Cycles that live longer than one portion are not freed; only rare paths
 (connection set-up, errors) make any, and they are small.
 
 Only the server process does this: a program that embeds a member keeps its own collector.

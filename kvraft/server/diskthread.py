@@ -1,7 +1,7 @@
 """A thread for blocking disk calls, so that the event loop never waits for a disk.
 
-Jobs run one after the other in the order they were submitted. A plain thread with a C-level queue is
-used rather than an executor: the hand-over is on the path of every write.
+Jobs run one after the other in the order they were submitted. A plain thread with a C-level queue
+is used rather than an executor: the hand-over is on the path of every write.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ is put into the replica, and one round of work is scheduled for the end of the l
 everything that arrived in the same turn shares one log write, one frame per peer and one sync.
 While a sync runs in the disk thread, the next batch forms.
 
-A failed sync or a broken disk ends the member through `on_fatal`. A full disk does not: the write is
-repeated until there is space, new writes are refused, and a leader hands over to another member.
+A failed sync or a broken disk ends the member through `on_fatal`. A full disk does not: the write
+is repeated until there is space, new writes are refused, and a leader hands over to another member.
 """
 
 from __future__ import annotations
@@ -98,8 +98,8 @@ class Driver:
             return
         self._hand_over()
         deadline = self._loop.time() + self._tick_seconds * self._replica.config.election_ticks
-        while core.role is Role.LEADER and self._loop.time() < deadline:
-            await asyncio.sleep(self._tick_seconds / 20)
+        while core.role == Role.LEADER and self._loop.time() < deadline:
+            await asyncio.sleep(self._tick_seconds / 20)  # it lasts one or two of these
 
     async def stop(self) -> None:
         """End everything; what was submitted to the disk is finished first."""

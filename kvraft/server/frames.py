@@ -33,9 +33,10 @@ def _forward(fields: tuple[Any, ...]) -> Forward:
         raise MalformedFrame("forwarded batch: wrong number of fields")
     frame = Forward._make(fields)
     _check_numbers(fields[:5])
-    if type(frame.timed) is not bool or type(frame.payloads) is not tuple:
+    timed, payloads = fields[5:]
+    if type(timed) is not bool or type(payloads) is not tuple:
         raise MalformedFrame("forwarded batch: wrong kind of field")
-    if not all(type(payload) is bytes and payload for payload in frame.payloads):
+    if not all(type(payload) is bytes and payload for payload in payloads):
         raise MalformedFrame("forwarded batch: a proposal is empty or no bytes")
     return frame
 

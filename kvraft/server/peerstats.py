@@ -1,7 +1,7 @@
 """What `/v2/stats/self` and `/v2/stats/leader` report about the traffic between members.
 
-Counters are kept where frames pass, at the cost of a dictionary look-up per frame; documents are made
-when somebody asks. Rates are over the last 200 appends, as in etcd 2.3.
+Counters are kept where frames pass, at the cost of a dictionary look-up per frame; documents are
+made when somebody asks. Rates are over the last 200 appends, as in etcd 2.3.
 """
 
 from __future__ import annotations

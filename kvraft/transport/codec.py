@@ -1,8 +1,8 @@
 """What members say to each other, as bytes: a stream of msgpack arrays `[kind, field, ...]`.
 
-Knows the frame kinds' names and numbers from the table it is given, not their meaning. Everything that
-comes from the wire is bounded in size and checked in shape before anyone sees it; anything else
-ends the connection.
+Knows the frame kinds' names and numbers from the table it is given, not their meaning. All
+that comes from the wire is bounded in size and checked in shape before anyone sees it;
+anything else ends the connection.
 """
 
 from __future__ import annotations

@@ -157,7 +157,8 @@ class PeerConnection(asyncio.Protocol):
             self._port.warn(refusal[1])
             self._refuse(*refusal)
             return
-        assert hello is not None and self._transport is not None
+        assert hello is not None
+        assert self._transport is not None
         self._sender = hello.sender
         self._transport.write(ACCEPTANCE)
         if path == STREAM_PATH:

@@ -1,8 +1,8 @@
 """One remote member: a connection that is kept up, and frames written to it.
 
 Each member dials every other one and writes its frames there; what comes back arrives on the
-connection that the other side has dialled. Frames to a peer that is not connected, or too far behind,
-are dropped and reported: the consensus core expects loss and repeats itself.
+connection that the other side has dialled. Frames to a peer that is not connected, or too far
+behind, are dropped and reported: the consensus core expects loss and repeats itself.
 """
 
 from __future__ import annotations
@@ -146,7 +146,8 @@ async def dial(url: str, path: str, hello: Hello, factory: Callable[[bytes], _Di
     """Open a connection to a member's peer URL and send the opening request."""
     target = urlsplit(url)
     head = request_head(path, target.netloc, hello)
-    assert target.hostname is not None and target.port is not None, "checked peer URL"
+    assert target.hostname is not None, "peer URLs were checked"
+    assert target.port is not None, "peer URLs were checked"
     host, port = target.hostname, target.port
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(limits.PEER_CONNECT_TIMEOUT_MS / 1000):
