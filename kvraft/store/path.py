@@ -9,7 +9,7 @@ Must not know: nodes, indices, percent-encoding. Invariant: clean(clean(p)) == c
 
 from __future__ import annotations
 
-__all__ = ["clean", "depth", "hidden_below", "is_below"]
+__all__ = ["clean", "depth", "hidden_below", "hidden_child", "is_below"]
 
 
 def clean(path: bytes) -> bytes:
@@ -42,6 +42,12 @@ def is_below(path: bytes, ancestor: bytes) -> bool:
     if ancestor == b"/":
         return path != b"/"
     return path.startswith(ancestor) and path[len(ancestor) : len(ancestor) + 1] == b"/"
+
+
+def hidden_child(path: bytes, ancestor: bytes) -> bool:
+    """Whether the component of `path` right below `ancestor` starts with an underscore."""
+    start = 0 if ancestor == b"/" else len(ancestor)
+    return path[start : start + 2] == b"/_"
 
 
 def hidden_below(path: bytes, ancestor: bytes) -> bool:

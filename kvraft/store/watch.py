@@ -17,7 +17,7 @@ from collections import deque
 from kvraft.limits import WATCH_QUEUE
 from kvraft.store.event import Event
 from kvraft.store.node import Node
-from kvraft.store.path import hidden_below, is_below
+from kvraft.store.path import hidden_below, hidden_child, is_below
 
 __all__ = ["Hub", "Watcher"]
 
@@ -57,14 +57,16 @@ class Watcher:
     def wants_past(self, event: Event) -> bool:
         """Whether an event of the history is for this watcher.
 
-        Differs from the live case in one thing: whether the key existed when a directory above
-        it was removed is no longer known, so that event counts in any case.
+        Differs from the live case in two things. Whether the key existed when a directory above
+        it was removed is no longer known, so that event counts in any case. And only the hidden
+        children of the watched directory itself are passed over: etcd 2.3 shows all hidden keys
+        here, and clients that catch up over keys hidden further down rely on it.
         """
         path = event.path
         if path == self.path:
             return True
         if self.recursive and is_below(path, self.path):
-            return not hidden_below(path, self.path)
+            return not hidden_child(path, self.path)
         return event.removed_directory and is_below(self.path, path)
 
 
