@@ -370,3 +370,26 @@ def test_there_is_no_member_without_a_log() -> None:
     disk.make_dir("/data")
     with pytest.raises(Corrupt, match="no log"):
         Storage.open(disk, "/data")
+
+
+def test_adoption_drops_a_tail_that_would_fit_the_snapshot() -> None:
+    disk = FakeDisk()
+    storage, model = run(disk, [Save((9, 9, 9))])
+    meta = SnapshotMeta(2, 1, MEMBERS)
+    writer = storage.snapshot_writer(meta)
+    writer.commit()
+    storage.adopt_received(meta)
+    storage.close()
+    found = served(disk.copy())
+    assert found is not None
+    assert (found.snapshot, found.entries) == (meta, [])
+    assert model.last == 4
+
+
+def test_an_exchanged_earlier_segment_is_refused() -> None:
+    disk, _ = stopped([Save((700, 900)), Save((5,))])
+    other, _ = stopped([Save((800, 800)), Save((5,))])
+    first, _ = segments(disk)
+    disk.put(first, other.contents(first))
+    with pytest.raises(Corrupt, match="missing before the next segment"):
+        reopen(disk)
