@@ -29,7 +29,7 @@ from kvraft.server.collector import Collector
 from kvraft.server.ids import format_id
 from kvraft.server.member import Member
 from kvraft.server.urls import address
-from kvraft.storage import PosixFiles, Recovered, Storage
+from kvraft.storage import Files, PosixFiles, Recovered, Storage
 from kvraft.storage.starts import next_start
 from kvraft.store.store import Store
 
@@ -92,7 +92,7 @@ async def _serve(config: ServerConfig) -> int | signal.Signals:
     how = await ended
     if isinstance(how, signal.Signals):
         name = {signal.SIGINT: "interrupt", signal.SIGTERM: "terminated"}[how]
-        logs.logger("osutil").warning("received %s signal, shutting down...", name)
+        logs.logger("osutil").log(logs.NOTICE, "received %s signal, shutting down...", name)
         await server.member.transfer_leadership()
     await server.stop()
     return how
@@ -142,7 +142,6 @@ class _Server:
 
 
 async def _start(config: ServerConfig, on_fatal: Callable[[BaseException], None]) -> _Server:
-    _log_settings(config)
     try:
         storage, recovered, founders = _open(config)
         store = _restore(storage, recovered)
@@ -181,38 +180,25 @@ async def _start(config: ServerConfig, on_fatal: Callable[[BaseException], None]
         raise _Refused from error
     if founders:
         member.campaign_when_new(founders)
+    else:
+        member.campaign_when_alone()
     return server
 
 
 def _guards(config: ServerConfig) -> Guards:
     """Names by which clients may call this member, beside addresses."""
     names = {address(url).host for url in config.advertise_client_urls}
-    names |= {socket.gethostname(), socket.getfqdn(), *config.host_whitelist}
+    names |= {socket.gethostname(), *config.host_whitelist}
     return Guards(names, config.cors)
-
-
-def _log_settings(config: ServerConfig) -> None:
-    _main_log.info("etcd Version: %s", "2.3.8")
-    _log.info("name = %s", config.name)
-    _log.info("data dir = %s", config.data_dir)
-    _log.info("member dir = %s", os.path.join(config.data_dir, "member"))
-    _log.info("heartbeat = %dms", config.heartbeat_ms)
-    _log.info("election = %dms", config.election_ms)
-    _log.info("snapshot count = %d", config.snapshot_count)
-    _log.info("advertise client URLs = %s", ",".join(config.advertise_client_urls))
 
 
 def _open(config: ServerConfig) -> tuple[Storage, Recovered, tuple[int, ...]]:
     """The data directory; founders are named where this start has created it."""
     files = PosixFiles()
-    if Storage.exists(files, config.data_dir, config.wal_dir):
-        storage, recovered = Storage.open(files, config.data_dir, config.wal_dir)
-        for note in recovered.repaired:
-            _log.warning("%s", note)
-        own, cluster = (format_id(i) for i in recovered.identity)
-        commit = recovered.hard_state.commit
-        _log.info("restarting member %s in cluster %s at commit index %d", own, cluster, commit)
-        return storage, recovered, ()
+    exists = Storage.exists(files, config.data_dir, config.wal_dir)
+    logs.emit(configuration.describe(config, bootstrapping=not exists))
+    if exists:
+        return _reopen(files, config)
     if config.initial_cluster_state != "new":
         _main_log.critical("joining an existing cluster is not available in this version")
         raise _Refused
@@ -225,11 +211,20 @@ def _open(config: ServerConfig) -> tuple[Storage, Recovered, tuple[int, ...]]:
     storage = Storage.create(
         files, config.data_dir, founding.identity, entries, hard_state, config.wal_dir
     )
-    _log.info("initial advertise peer URLs = %s", ",".join(config.initial_advertise_peer_urls))
     own, cluster = (format_id(i) for i in founding.identity)
     _log.info("starting member %s in cluster %s", own, cluster)
     recovered = Recovered(founding.identity, hard_state, None, entries, [])
     return storage, recovered, tuple(member.id for member in founding.members)
+
+
+def _reopen(files: Files, config: ServerConfig) -> tuple[Storage, Recovered, tuple[int, ...]]:
+    storage, recovered = Storage.open(files, config.data_dir, config.wal_dir)
+    for note in recovered.repaired:
+        _log.warning("%s", note)
+    own, cluster = (format_id(i) for i in recovered.identity)
+    commit = recovered.hard_state.commit
+    _log.info("restarting member %s in cluster %s at commit index %d", own, cluster, commit)
+    return storage, recovered, ()
 
 
 def _check_same_cluster(config: ServerConfig, recovered: Recovered, store: Store) -> None:

@@ -122,6 +122,13 @@ class Member:
         if len(founders) == 1:
             self._campaign_if_leaderless()
 
+    def campaign_when_alone(self) -> None:
+        """The only voter of a cluster need not wait for anybody after a restart."""
+        loop = asyncio.get_running_loop()
+        for tick in range(1, self._replica.config.election_ticks):
+            delay = tick * self._replica.config.tick_ms / 10_000
+            loop.call_later(delay, self._campaign_if_alone)
+
     async def transfer_leadership(self) -> None:
         """Hand over before stopping, if this member leads."""
         await self._driver.transfer_leadership()
@@ -135,6 +142,10 @@ class Member:
         for connection in list(self._peer_connections):
             connection.abort()
         self._storage.close()
+
+    def _campaign_if_alone(self) -> None:
+        if self._replica.core.membership.voters == (self.member_id,):
+            self._campaign_if_leaderless()
 
     def _campaign_if_leaderless(self) -> None:
         core = self._replica.core
