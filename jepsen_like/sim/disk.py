@@ -231,14 +231,16 @@ class Disk:
         self.directories.add(path)
 
     def old_place(self, rng: random.Random) -> tuple[str, int] | None:
-        """A stored byte that is not in the newest log segment, where a tear could be."""
-        paths = sorted(path for path in self.names if path.endswith((".wal", ".snap")))
-        logs = [path for path in paths if path.endswith(".wal")]
-        places = [path for path in paths if path not in logs[-1:] and self.names[path].cached]
-        if not places:
+        """A stored byte away from the end of the newest log segment, where a tear could be."""
+        paths = sorted(
+            path
+            for path in self.names
+            if path.endswith((".wal", ".snap")) and len(self.names[path].cached) > 2 * BLOCK
+        )
+        if not paths:
             return None
-        path = rng.choice(places)
-        return path, rng.randrange(len(self.names[path].cached))
+        path = rng.choice(paths)
+        return path, rng.randrange(len(self.names[path].cached) // 2)
 
     def flip_bit(self, path: str, offset: int) -> None:
         """One stored bit changes its mind."""

@@ -20,22 +20,22 @@ Finished = Callable[[Any, Exception | None], None]
 
 
 class DiskQueue:
-    """Jobs of one life of one member."""
+    """Jobs of one life of one member; `busy` while one is under way."""
 
     def __init__(self, member: Member) -> None:
         self._member = member
         self._life = member.life
         self._jobs: deque[tuple[Job, Finished]] = deque()
-        self._busy = False
+        self.busy = False
 
     def submit(self, job: Job, finished: Finished) -> None:
         """Run `job` later, then `finished(result, None)` or `finished(None, error)`."""
         self._jobs.append((job, finished))
-        if not self._busy:
+        if not self.busy:
             self._begin()
 
     def _begin(self) -> None:
-        self._busy = True
+        self.busy = True
         member = self._member
         member.world.after(member.sync_latency_ns(), self._complete)
 
@@ -61,7 +61,7 @@ class DiskQueue:
         if self._jobs and self._lasts():
             self._begin()
         else:
-            self._busy = False
+            self.busy = False
 
     def _lasts(self) -> bool:
         return self._member.up and self._member.life == self._life

@@ -84,11 +84,34 @@ class Nemesis:
 
     # --- processes and machines -----------------------------------------------------------
 
-    def _kill(self) -> None:
+    def _when_writing(self, member: Member, act: Callable[[], None]) -> None:
+        """Act on a running member, preferably in the middle of a write: wait a little for one."""
+        life = member.life
+
+        def attempt(left: int) -> None:
+            if self.stopped or not member.up or member.life != life:
+                return
+            if left and not member.wal_queue.busy:
+                self._world.after(MILLISECOND_NS, lambda: attempt(left - 1))
+            else:
+                act()
+
+        attempt(self._rng.choice((0, 50, 100)))
+
+    def _strike_member(self, end: Callable[[Member], None]) -> None:
         member = self._running()
-        if member is not None:
-            member.kill()
-            self._cluster.restart_later(member)
+        if member is None:
+            return
+        victim = member
+
+        def act() -> None:
+            end(victim)
+            self._cluster.restart_later(victim)
+
+        self._when_writing(victim, act)
+
+    def _kill(self) -> None:
+        self._strike_member(lambda member: member.kill())
 
     def _kill_leader(self) -> None:
         leader = self._cluster.leader()
@@ -102,10 +125,7 @@ class Nemesis:
             member.points_left = self._rng.randint(1, 40)
 
     def _power(self) -> None:
-        member = self._running()
-        if member is not None:
-            member.cut_power()
-            self._cluster.restart_later(member)
+        self._strike_member(lambda member: member.cut_power())
 
     def _power_at_call(self) -> None:
         member = self._running()
@@ -113,6 +133,11 @@ class Nemesis:
             member.disk.cut_after_calls = self._rng.randint(1, 60)
 
     def _power_everywhere(self) -> None:
+        member = self._running()
+        if member is not None:
+            self._when_writing(member, self._cut_all_power)
+
+    def _cut_all_power(self) -> None:
         self._world.fault("power cut everywhere")
         for member in self._cluster.running():
             member.cut_power()

@@ -95,7 +95,9 @@ class Run:
         """A healed majority must come back to work."""
         world, cluster = self.world, self.cluster
         self.nemesis.stopped = True
-        startable = [member for member in cluster.members.values() if not member.lost]
+        startable = [
+            member for member in cluster.members.values() if member.up or not member.damaged
+        ]
         size = self._rng.randint(cluster.quorum(), len(startable))
         healed = sorted(self._rng.sample(startable, size), key=lambda member: member.number)
         world.note("healed:", [member.number for member in healed])

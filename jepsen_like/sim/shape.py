@@ -34,6 +34,8 @@ class Shape(NamedTuple):
     fault_every_ms: int = 700
     safety_ms: int = 20_000
     watch_share: float = 0.1
+    slow_watch_share: float = 0.1
+    check_core: bool = True  # off: only what clients and disks show is judged
 
     @property
     def tick_ns(self) -> int:

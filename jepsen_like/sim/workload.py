@@ -235,6 +235,7 @@ class Client:
         replica_life = member.life
 
         def look() -> None:
+            member.serve()
             answer = _looked_up(member, path)
             self._answer(operation, lambda: self._read_done(operation, answer))
 
@@ -278,7 +279,8 @@ class Client:
         watch.recursive = rng.random() < 0.6
         watch.stream = rng.random() < 0.7
         back = rng.choice((0, 0, 1, 10, 100, 1100))
-        slow_ns = 3000 * MILLISECOND_NS if rng.random() < 0.1 else 0
+        slow = rng.random() < self._cluster.shape.slow_watch_share
+        slow_ns = rng.choice((500, 3000)) * MILLISECOND_NS if slow else 0
         life = member.life
 
         def register() -> None:
