@@ -57,6 +57,7 @@ MAX_WAITING_READS: Final = 4096  # batches of forwarded reads on a leader; more 
 
 # --- clients ---------------------------------------------------------------------------
 MAX_HEAD_BYTES: Final = (1 << 20) + 4096  # request line and headers; what Go 1.19 allows
+MAX_HEADER_FIELDS: Final = 1000  # each costs some 150 bytes beside its own
 MAX_FORM_BYTES: Final = 10 << 20  # a form body; what Go 1.19 allows
 MAX_DISCARD_BYTES: Final = 256 << 10  # of a body that is too large, before the connection is given up
 MAX_BUFFERED_BODY_BYTES: Final = 512 << 20  # unfinished bodies of all clients: some 50 of the largest

@@ -21,6 +21,8 @@ from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrad
 
 from kvraft.api.exchange import Exchange
 from kvraft.api.guards import FOREIGN_HOST, FOREIGN_ORIGIN
+from kvraft.api.mediatype import FORM
+from kvraft.api.params import BadParameters, is_plain, known_get_params, parse_params
 from kvraft.api.response import (
     BAD_REQUEST,
     CONTINUE,
@@ -41,6 +43,7 @@ from kvraft.limits import (
     MAX_DISCARD_BYTES,
     MAX_FORM_BYTES,
     MAX_HEAD_BYTES,
+    MAX_HEADER_FIELDS,
     MAX_PIPELINED,
     MAX_SILENT_FRAMING_BYTES,
     PARSE_SLICE_BYTES,
@@ -69,6 +72,7 @@ _KNOWN: Final = {
     for name in names
     for spelling in (name, b"-".join(part.capitalize() for part in name.split(b"-")))
 }
+_SLASH: Final = ord("/")
 _PLAIN_PATH_BYTES: Final = 256  # a longer path may be too deep and takes the long way
 
 
@@ -94,7 +98,7 @@ class HttpConnection(Exchange, asyncio.Protocol):
         "_active",
         "_arriving",
         "_body_bytes",
-        "_body_pieces",
+        "_body_rest",
         "_charged",
         "_cut_short",
         "_deaf",
@@ -142,7 +146,7 @@ class HttpConnection(Exchange, asyncio.Protocol):
         self._host: bytes | None = None
         self._in_type: bytes | None = None
         self._in_body = b""
-        self._body_pieces: list[bytes] | None = None
+        self._body_rest: bytearray | None = None  # all of it, once it comes in pieces
         self._body_bytes = 0
         self._odd = False  # something in the head needs the long way
         self._expects = False
@@ -307,7 +311,7 @@ class HttpConnection(Exchange, asyncio.Protocol):
             self._open_s = port.now_s
         self._arriving += received
         if not self._head_done:
-            if self._arriving > MAX_HEAD_BYTES:
+            if self._arriving > MAX_HEAD_BYTES or len(self._fields) > MAX_HEADER_FIELDS:
                 self._refuse(HEAD_TOO_LARGE)
             return
         if self._expects:
@@ -357,7 +361,7 @@ class HttpConnection(Exchange, asyncio.Protocol):
         self._in_type = None
         self._odd = self._expects = False
         self._in_body = b""
-        self._body_pieces = None
+        self._body_rest = None
         self._body_bytes = 0
         self._arriving = 0
 
@@ -419,11 +423,11 @@ class HttpConnection(Exchange, asyncio.Protocol):
         if not self._in_body:
             self._in_body = data
         elif size <= MAX_FORM_BYTES:
-            if self._body_pieces is None:
-                self._body_pieces = [self._in_body]
-            self._body_pieces.append(data)
+            if self._body_rest is None:
+                self._body_rest = bytearray(self._in_body)
+            self._body_rest += data
         else:
-            self._body_pieces = None
+            self._body_rest = None
             if size > MAX_FORM_BYTES + MAX_DISCARD_BYTES and not self._deaf:
                 # No use in taking the rest: this is answered, and then the connection ends.
                 self._cut_short = True
@@ -450,37 +454,45 @@ class HttpConnection(Exchange, asyncio.Protocol):
             self._complete(keep_alive)
             return
         # From here on a plain request, and nobody before it.
-        target = self._target
-        method = self._method_of()
+        path, _, query = self._target.partition(b"?")
         if (
-            target[:9] == b"/v2/keys/"
-            and b"?" not in target
-            and b"%" not in target
-            and b"//" not in target
-            and b"/." not in target
-            and target[-1] != 47
-            and len(target) < _PLAIN_PATH_BYTES
+            path[:9] != b"/v2/keys/"
+            or b"%" in path
+            or b"//" in path
+            or b"/." in path
+            or path[-1] == _SLASH
+            or len(path) > _PLAIN_PATH_BYTES
+            or not self._quick(self._method_of(), path[8:], query)
         ):
-            if method == b"GET":
+            self._complete(True)
+
+    def _quick(self, method: bytes, path: bytes, query: bytes) -> bool:
+        """Start a plain operation without further ado; False if it takes a longer look."""
+        if method == b"GET":
+            if not query:
                 self._active = self._plain = True
-                self._keys.get_plain(target[8:], self)
-                return
-            body = self._in_body
-            if (
-                method == b"PUT"
-                and body[:6] == b"value="
-                and self._in_type == b"application/x-www-form-urlencoded"
-                and self._body_pieces is None
-                and b"&" not in body
-                and b"%" not in body
-                and b"+" not in body
-                and b";" not in body
-                and self._body_bytes == len(body)
-            ):
-                self._active = self._plain = True
-                self._keys.set_plain(target[8:], body[6:], self)
-                return
-        self._complete(True)
+                self._keys.get_plain(path, self)
+                return True
+            params = known_get_params(query)
+            if params is None:
+                return False
+            self._active = self._plain = True
+            self._keys.get(path, params, self)
+            return True
+        body = self._in_body
+        if method != b"PUT" or self._in_type != FORM or len(body) != self._body_bytes:
+            return False
+        if not query and body[:6] == b"value=" and is_plain(body):
+            self._active = self._plain = True
+            self._keys.set_plain(path, body[6:], self)
+            return True
+        try:
+            params = parse_params(query, body, method)
+        except BadParameters:
+            return False
+        self._active = self._plain = True
+        self._keys.put(path, params, self)
+        return True
 
     # --- requests in order -------------------------------------------------------------
 
@@ -488,13 +500,13 @@ class HttpConnection(Exchange, asyncio.Protocol):
         """Take the request that has been received, and serve it when its turn comes."""
         self._release_body()
         size = self._body_bytes
-        pieces = self._body_pieces
+        rest = self._body_rest
         request = _Request(
             self._method_of(),
             self._target,
             self._in_type,
             self._fields,
-            self._in_body if pieces is None else b"".join(pieces),
+            self._in_body if rest is None else bytes(rest),
             size > MAX_FORM_BYTES,
             self._host,
             keep_alive,
@@ -502,7 +514,7 @@ class HttpConnection(Exchange, asyncio.Protocol):
             "1.1" if keep_alive and not self._odd else self._parser.get_http_version(),
         )
         self._in_body = b""
-        self._body_pieces = None
+        self._body_rest = None
         if not keep_alive:
             self._deaf = True
         self._enqueue(request)

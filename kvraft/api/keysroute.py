@@ -12,7 +12,7 @@ from kvraft.api.errors import INVALID_FORM
 from kvraft.api.exchange import Exchange
 from kvraft.api.keys import Keys
 from kvraft.api.mediatype import is_form
-from kvraft.api.params import BadParameters, Params, parse_params, query_params
+from kvraft.api.params import BadParameters, Params, get_params, parse_params
 from kvraft.store.path import clean
 
 PREFIX: Final = b"/v2/keys"
@@ -35,15 +35,15 @@ class KeysRoute:
         keys = self._keys
         try:
             if method == b"GET":
-                keys.get(path, query_params(exchange.query, method), exchange)
+                keys.get(path, get_params(exchange.query), exchange)
             elif method == b"PUT":
                 keys.put(path, form_params(exchange), exchange)
             elif method == b"POST":
                 keys.post(path, form_params(exchange), exchange)
             elif method == b"DELETE":
-                keys.delete(path, query_params(exchange.query, method), exchange)
+                keys.delete(path, parse_params(exchange.query, b"", method), exchange)
             else:
-                keys.head(path, query_params(exchange.query, method), exchange)
+                keys.head(path, parse_params(exchange.query, b"", method), exchange)
         except BadParameters as bad:
             exchange.refuse(bad.code, bad.cause, 0)
 

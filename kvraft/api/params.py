@@ -4,7 +4,7 @@ Bytes in, bytes out: values may be any bytes. Everything is checked for every me
 the method uses it or not, before the key is looked at; the first failure in the fixed order is
 the one reported. (keys-api, sections 2 and 3.)
 
-Invariants: a Params is immutable, so that those of frequent queries can be shared.
+Invariant: a Params is immutable, so that those of frequent queries can be shared.
 """
 
 from __future__ import annotations
@@ -73,21 +73,22 @@ class Params(NamedTuple):
 
 
 NO_PARAMS: Final = Params()
-_shared: dict[tuple[bytes, bytes], Params] = {}
+_get_queries: dict[bytes, Params] = {}
+known_get_params: Final = _get_queries.get
+"""The parameters of a query that a GET has had lately; None if there was none."""
 
 
-def query_params(query: bytes, method: bytes) -> Params:
-    """Parse and validate a request without a form; short queries are parsed only once."""
+def get_params(query: bytes) -> Params:
+    """Parse and validate the query of a GET; short ones that recur are parsed only once."""
     if not query:
         return NO_PARAMS
-    key = (query, method)
-    params = _shared.get(key)
+    params = _get_queries.get(query)
     if params is None:
-        params = parse_params(query, b"", method)
+        params = parse_params(query, b"", b"GET")
         if len(query) <= MAX_SHARED_QUERY_BYTES:
-            if len(_shared) >= MAX_SHARED_QUERIES:
-                _shared.clear()
-            _shared[key] = params
+            if len(_get_queries) >= MAX_SHARED_QUERIES:
+                _get_queries.clear()
+            _get_queries[query] = params
     return params
 
 
@@ -113,13 +114,11 @@ def _collect(text: bytes, fields: dict[bytes, bytes]) -> bytes | None:
     """Add the pairs of a form, the first value of a name counts; return what is wrong with it."""
     if b";" in text:
         return _SEMICOLON
+    escaped = b"%" in text
+    if escaped and _ESCAPE_CUT(text) is not None:
+        return _escape_problem(text)
     if b"+" in text:
         text = text.replace(b"+", b" ")
-    escaped = b"%" in text
-    if escaped:
-        wrong = _ESCAPE_CUT(text)
-        if wrong is not None:
-            return _escape_problem(text)
     for pair in text.split(b"&"):
         if pair:
             name, _, value = pair.partition(b"=")
