@@ -58,7 +58,7 @@ def row(case: Mapping[str, Any]) -> tuple[str, ...]:
 
 def aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     """A Markdown table that also reads well as plain text: the first two columns left."""
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    widths = [max(2, *map(len, column)) for column in zip(*rows, strict=True)]  # 2: a rule
     rules = [
         f":{'-' * (width - 1)}" if number < 2 else f"{'-' * (width - 1)}:"
         for number, width in enumerate(widths)
