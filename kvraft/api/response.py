@@ -7,6 +7,7 @@ guessed from the body, Connection and Transfer-Encoding. Knows nothing of reques
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from http import HTTPStatus
 from typing import Final
 
@@ -67,11 +68,8 @@ def go_json(value: object) -> bytes:
 
 
 def _go_float(number: float) -> bytes:
-    """The shortest form; an exponent only for the very large and the very small."""
+    """The shortest digits that mean this number; an exponent only for the very large or small."""
+    digits = repr(number)
     if number == 0 or 1e-6 <= abs(number) < 1e21:
-        text = format(number, "f") if number == int(number) else repr(number)
-        if "e" in text:
-            text = f"{number:.25f}".rstrip("0")
-        return text.split(".")[0].encode() if number == int(number) else text.encode()
-    mantissa, exponent = repr(number).split("e") if "e" in repr(number) else (repr(number), "0")
-    return f"{mantissa.removesuffix('.0')}e{int(exponent):+03d}".replace("e-0", "e-").encode()
+        digits = format(Decimal(digits), "f")
+    return digits.removesuffix(".0").replace("e-0", "e-").encode()

@@ -19,7 +19,7 @@ class FakeLoop:
     """Time that the test moves, and callbacks that the test runs."""
 
     def __init__(self) -> None:
-        self.now = 1000.0
+        self.now = 1_800_000_000.0  # also the members' clock
         self.soon: list[tuple[Callable[..., object], tuple[object, ...]]] = []
         self.later: list[tuple[float, Callable[..., object], tuple[object, ...]]] = []
 
@@ -194,7 +194,7 @@ def answers(data: bytes, heads: Iterable[int] = ()) -> list[Answer]:
 
 def unchunk(data: bytes) -> tuple[bytes, bytes]:
     """Decode a chunked body that is complete; returns it and what follows."""
-    pieces = []
+    pieces: list[bytes] = []
     while True:
         size, _, data = data.partition(b"\r\n")
         length = int(size, 16)
