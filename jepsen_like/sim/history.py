@@ -77,8 +77,8 @@ class Watch:
     """One watch of one client at one life of one member."""
 
     __slots__ = (
-        "ended", "events", "first_index", "member", "number", "path", "reached_index", "recursive",
-        "registered_index", "refused_cause", "stream",
+        "ended", "events", "first_index", "member", "number", "path", "reached_index",
+        "recalled_index", "recursive", "registered_index", "refused_cause", "stream",
     )  # fmt: skip
 
     def __init__(self, number: int, member: int, path: bytes) -> None:
@@ -89,6 +89,7 @@ class Watch:
         self.stream = False
         self.first_index = 0
         self.registered_index = 0
+        self.recalled_index = 0  # up to here events came out of the history
         self.refused_cause: bytes | None = None
         self.events: list[Delivered] = []
         self.ended = ""  # "" while it lives; else overflow, closed or crash

@@ -42,6 +42,7 @@ class WatchOwner:
         watcher, watch = self.watcher, self.watch
         if watcher is None or watch.ended:
             return
+        watch.recalled_index = watcher.start_index
         while watcher.events:
             document = json.loads(watcher.events.popleft().body())
             node, previous = document["node"], document.get("prevNode", {})

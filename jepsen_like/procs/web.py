@@ -1,0 +1,127 @@
+"""A connection to a client port that knows whether a request may have reached the server.
+
+That difference decides what a client may claim later: a refused connection means that nothing was
+done, anything after the first byte was sent means that nobody knows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any, NamedTuple, Self
+from urllib.parse import urlencode
+
+CONNECT_TIMEOUT_S = 1.0
+LINE_BYTES = 1 << 20  # the longest line of an answer that is read at once
+
+
+class NotSentError(Exception):
+    """Nobody listens there: the request was certainly not seen."""
+
+
+class BrokenError(Exception):
+    """The connection ended or went silent after the request was sent."""
+
+
+class Answer(NamedTuple):
+    """One HTTP answer; header names are in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def document(self) -> dict[str, Any]:
+        """The JSON document in the body."""
+        found: dict[str, Any] = json.loads(self.body)
+        return found
+
+
+class Connection:
+    """One connection, for one request at a time."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    @classmethod
+    async def open(cls, port: int) -> Self:
+        """Connect. Raises NotSentError."""
+        try:
+            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+                pair = await asyncio.open_connection("127.0.0.1", port, limit=LINE_BYTES)
+        except (OSError, TimeoutError) as error:
+            raise NotSentError(str(error)) from error
+        return cls(*pair)
+
+    async def ask(
+        self, method: str, target: str, form: dict[str, str] | None, timeout_s: float
+    ) -> Answer:
+        """Send a request and wait for its whole answer. Raises BrokenError."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                self._send(method, target, form)
+                status, headers = await self._head()
+                if headers.get("transfer-encoding") == "chunked":
+                    body = b"".join([chunk async for chunk in self._chunks()])
+                else:
+                    body = await self._reader.readexactly(int(headers.get("content-length", "0")))
+        except (OSError, EOFError, TimeoutError, ValueError, asyncio.LimitOverrunError) as error:
+            raise BrokenError(repr(error)) from error
+        return Answer(status, headers, body)
+
+    async def follow(self, target: str, timeout_s: float) -> AsyncIterator[Answer]:
+        """The lines of a watch that streams, each as an answer. Raises BrokenError.
+
+        An answer that is no stream is the only one. The end of the stream ends the iteration.
+        """
+        try:
+            self._send("GET", target, None)
+            async with asyncio.timeout(timeout_s):
+                status, headers = await self._head()
+            if headers.get("transfer-encoding") != "chunked":
+                length = int(headers.get("content-length", "0"))
+                yield Answer(status, headers, await self._reader.readexactly(length))
+                return
+            rest = b""
+            async for chunk in self._chunks():
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    yield Answer(status, headers, line)
+        except (OSError, EOFError, TimeoutError, ValueError, asyncio.LimitOverrunError) as error:
+            raise BrokenError(repr(error)) from error
+
+    def close(self) -> None:
+        """Give the connection up at once."""
+        self._writer.transport.abort()
+
+    def _send(self, method: str, target: str, form: dict[str, str] | None) -> None:
+        body = b"" if form is None else urlencode(form).encode()
+        lines = [f"{method} {target} HTTP/1.1", "Host: 127.0.0.1"]
+        if form is not None:
+            lines.append("Content-Type: application/x-www-form-urlencoded")
+            lines.append(f"Content-Length: {len(body)}")
+        self._writer.write("\r\n".join([*lines, "", ""]).encode() + body)
+
+    async def _head(self) -> tuple[int, dict[str, str]]:
+        head = (await self._reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+        first, *lines = head.rstrip().split("\r\n")
+        pairs = (line.split(": ", 1) for line in lines)
+        return int(first.split()[1]), {name.lower(): value for name, value in pairs}
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        while True:
+            size = int((await self._reader.readuntil(b"\r\n")).strip(), 16)
+            data = await self._reader.readexactly(size + 2)
+            if not size:
+                return
+            yield data[:-2]
+
+
+async def once(port: int, target: str, timeout_s: float) -> Answer:
+    """GET on a connection of its own. Raises NotSentError or BrokenError."""
+    connection = await Connection.open(port)
+    try:
+        return await connection.ask("GET", target, None, timeout_s)
+    finally:
+        connection.close()
