@@ -112,6 +112,7 @@ class HttpConnection(Exchange, asyncio.Protocol):
         "_in_type",
         "_keep",
         "_keys",
+        "_known_hosts",
         "_last_s",
         "_lingering",
         "_method_of",
@@ -132,6 +133,7 @@ class HttpConnection(Exchange, asyncio.Protocol):
     def __init__(self, port: ClientPort) -> None:
         super().__init__(port)
         self._keys = port.keys
+        self._known_hosts = port.guards.known_hosts
         parser = HttpRequestParser(self)
         self._parse = parser.feed_data
         self._parser = parser
@@ -194,7 +196,7 @@ class HttpConnection(Exchange, asyncio.Protocol):
         if self._stream is not None or self._lingering or not (self._active or self._waiting):
             return False
         self._deaf = True
-        return True
+        return self.transport.can_write_eof()
 
     def pause_writing(self) -> None:
         """The client does not take its answers fast enough."""
@@ -265,17 +267,22 @@ class HttpConnection(Exchange, asyncio.Protocol):
             self._feed_slices()
 
     def _feed(self, data: bytes) -> None:
-        try:
-            self._parse(data)
-        except HttpParserUpgrade as upgrade:
-            self._not_upgraded(data, upgrade.args[0])
-        except HttpParserCallbackError as error:
-            log.error("a request could not be served", exc_info=error.__context__ or error)
-            self.abort()
-        except HttpParserError:
-            self._refuse(BAD_REQUEST if self._refusal is None else self._refusal)
+        size = len(data)
+        while data:
+            try:
+                self._parse(data)
+                break
+            except HttpParserUpgrade as upgrade:
+                data = self._without_offer() + data[upgrade.args[0] :]
+            except HttpParserCallbackError as error:
+                log.error("a request could not be served", exc_info=error.__context__ or error)
+                self.abort()
+                return
+            except HttpParserError:
+                self._refuse(BAD_REQUEST if self._refusal is None else self._refusal)
+                return
         if self._open:
-            self._incomplete(len(data))
+            self._incomplete(size)
 
     def _feed_slices(self) -> None:
         """Parse a large piece little by little, and only as far as answers keep up."""
@@ -295,13 +302,12 @@ class HttpConnection(Exchange, asyncio.Protocol):
             self._open_s = self.port.now_s
         data = (self._held + data).lstrip(b"\r\n")
         end = data.find(b"\n")
-        if end < 0:
-            if len(data) > MAX_HEAD_BYTES:
-                self._refuse(HEAD_TOO_LARGE)
-                return b""
+        if end < 0 and len(data) <= PARSE_SLICE_BYTES:
             self._held = data
             return b""
         self._held = b""
+        if end < 0:
+            return data  # too long to be held; the parser is right about nearly all of them
         return usual_request_line(data[:end]) + data[end:]
 
     def _incomplete(self, received: int) -> None:
@@ -334,20 +340,20 @@ class HttpConnection(Exchange, asyncio.Protocol):
             self.port.buffered_bytes -= self._charged
             self._charged = 0
 
-    def _not_upgraded(self, data: bytes, offset: int) -> None:
-        """Serve a request that offers another protocol as what it is without the offer.
+    def _without_offer(self) -> bytes:
+        """The head of a request that offers another protocol, without the offer.
 
         The parser takes what follows such a head for the other protocol. So it gets the
-        head once more without the offer, and then what follows.
+        head once more like this, and then what follows.
         """
-        if self._method_of() != b"CONNECT":
-            head = [b"%b %b HTTP/1.1\r\n" % (self._method_of(), self._target)]
-            for name, value in self._fields:
-                if name.lower() != b"upgrade":
-                    head.append(b"%b: %b\r\n" % (name, value))
-            self._parse(b"".join(head) + b"\r\n")
-        if offset < len(data):
-            self._feed(data[offset:])
+        method = self._method_of()
+        if method == b"CONNECT":
+            return b""  # it has been served as it is
+        head = [b"%b %b HTTP/1.1\r\n" % (method, self._target)]
+        for name, value in self._fields:
+            if name.lower() != b"upgrade":
+                head.append(b"%b: %b\r\n" % (name, value))
+        return b"".join(head) + b"\r\n"
 
     # --- the parser's calls ------------------------------------------------------------
 
@@ -449,7 +455,7 @@ class HttpConnection(Exchange, asyncio.Protocol):
             or self.paused
             or self._odd
             or not keep_alive
-            or self._host not in self.port.guards.known_hosts
+            or self._host not in self._known_hosts
         ):
             self._complete(keep_alive)
             return
@@ -531,6 +537,8 @@ class HttpConnection(Exchange, asyncio.Protocol):
         """An answer is complete."""
         self._active = False
         self._last_s = self.port.now_s
+        if self.body:
+            self.body = b""
         if self._waiting or self._deaf or self._close or self._owes_continue:
             self._after()
 

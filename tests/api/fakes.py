@@ -2,7 +2,7 @@
 
 Run as a program it serves on a port, for the recorded conformance cases and for load:
 
-    python -m tests.api.fakes 2379
+    python -m tests.api.fakes http://127.0.0.1:2379
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import asyncio
 import sys
 import time
 from collections.abc import Callable
+
+import uvloop
 
 from kvraft.api.port import ClientPort
 from kvraft.api.service import BarrierDone, MemberInfo, Unavailable, WriteDone
@@ -133,9 +135,8 @@ async def serve(number: int) -> None:
 
 
 if __name__ == "__main__":
+    number = int(sys.argv[1].rpartition(":")[2])
     if "--asyncio" in sys.argv:
-        asyncio.run(serve(int(sys.argv[1])))
+        asyncio.run(serve(number))
     else:
-        import uvloop
-
-        uvloop.run(serve(int(sys.argv[1])))
+        uvloop.run(serve(number))

@@ -257,6 +257,8 @@ def test_offers_of_other_protocols_are_not_taken_up(client: Client) -> None:
     )
     assert [each.status for each in series] == [200, 201, 200]
     assert values(series)[1:] == [b"1", b"1"]
+    many = get(b"/version", *offer) * (limits.PARSE_SLICE_BYTES // 50)
+    assert len(answers(client.ask(many))) == limits.PARSE_SLICE_BYTES // 50
 
 
 @pytest.mark.parametrize("line", [True, False])
