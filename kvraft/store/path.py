@@ -9,7 +9,7 @@ Must not know: nodes, indices, percent-encoding. Invariant: clean(clean(p)) == c
 
 from __future__ import annotations
 
-__all__ = ["clean", "depth", "hidden_below", "hidden_child", "is_below"]
+__all__ = ["clean", "depth", "hidden_child", "is_below"]
 
 
 def clean(path: bytes) -> bytes:
@@ -48,8 +48,3 @@ def hidden_child(path: bytes, ancestor: bytes) -> bool:
     """Whether the component of `path` right below `ancestor` starts with an underscore."""
     start = 0 if ancestor == b"/" else len(ancestor)
     return path[start : start + 2] == b"/_"
-
-
-def hidden_below(path: bytes, ancestor: bytes) -> bool:
-    """Whether a component of `path` below `ancestor` starts with an underscore."""
-    return b"/_" in (path if ancestor == b"/" else path[len(ancestor) :])

@@ -34,11 +34,12 @@ _BATCH_NODES = 256  # taken from a directory at once; only bounds what is held, 
 class Saved:
     """A directory as it was before its first change under a picture."""
 
-    __slots__ = ("expiration_ns", "nodes")
+    __slots__ = ("expiration_ns", "nodes", "users")
 
     def __init__(self, directory: Directory) -> None:
         self.nodes = list(directory.children.values())
         self.expiration_ns = directory.expiration_ns
+        self.users = 0  # pictures that share it
 
 
 class Pictures:
@@ -77,6 +78,7 @@ class Pictures:
                 if saved is None:
                     saved = Saved(directory)
                 picture.saved[directory] = saved
+                saved.users += 1
         directory.epoch = self.epoch
 
 
@@ -116,7 +118,9 @@ class Picture:
     def leftovers(self) -> Iterator[list[Any]]:
         """The long lists that this picture held, to be freed piece by piece."""
         for saved in self.saved.values():
-            yield saved.nodes
+            saved.users -= 1
+            if not saved.users:
+                yield saved.nodes
         self.saved = {}
 
     def close(self) -> None:

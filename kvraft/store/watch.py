@@ -17,7 +17,7 @@ from collections import deque
 from kvraft.limits import WATCH_QUEUE
 from kvraft.store.event import Event
 from kvraft.store.node import Node
-from kvraft.store.path import hidden_below, hidden_child, is_below
+from kvraft.store.path import hidden_child, is_below
 
 __all__ = ["Hub", "Watcher"]
 
@@ -58,9 +58,9 @@ class Watcher:
         """Whether an event of the history is for this watcher.
 
         Differs from the live case in two things. Whether the key existed when a directory above
-        it was removed is no longer known, so that event counts in any case. And only the hidden
-        children of the watched directory itself are passed over: etcd 2.3 shows all hidden keys
-        here, and clients that catch up over keys hidden further down rely on it.
+        it was removed is no longer known, so that event counts in any case. And of the hidden
+        keys only the children of the watched directory are passed over: those hidden further
+        down are shown, as the recorded answers of etcd 2.3 demand.
         """
         path = event.path
         if path == self.path:
