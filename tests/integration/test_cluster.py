@@ -62,6 +62,22 @@ def test_every_member_takes_writes_and_all_members_show_them(start_cluster: Star
     assert len(indices) == 1
 
 
+def test_new_member_takes_its_first_write(
+    start_cluster: StartCluster, record_property: Callable[[str, object], None]
+) -> None:
+    """How long that takes is recorded, not asserted: the machine may be busy."""
+    cluster = start_cluster(1)
+    cluster.kill()
+    member = cluster.members[0]
+    member.data_dir = member.data_dir.with_name("new")
+    start = time.monotonic()
+    member.start()
+    write_until_accepted(cluster, "first", "write")
+    took_s = time.monotonic() - start
+    record_property("first_write_after_s", round(took_s, 3))
+    print(f"the first write was accepted {took_s:.3f} s after the start")
+
+
 def test_lone_member_keeps_everything_over_a_restart(start_cluster: StartCluster) -> None:
     cluster = start_cluster(1)
     member = cluster.members[0]
