@@ -138,8 +138,8 @@ def timed_out(core: RaftCore) -> None:
     """Nothing was heard of a leader for a whole election timeout."""
     if may_campaign(core):
         campaign(core)
-    elif core.leader:
-        become_follower(core, core.term, 0)
+    else:
+        set_leader(core, 0)
 
 
 def campaign(core: RaftCore) -> None:
@@ -150,10 +150,11 @@ def campaign(core: RaftCore) -> None:
     _enter(core, core.term, PRE_CANDIDATE, 0)
     core.votes[core.member_id] = True
     log = core.log
-    last_term = log.last_term()
+    me, term, last, last_term = core.member_id, core.term + 1, log.last, log.last_term()
+    commit, commit_term = core.commit, log.term_at(core.commit)
     for voter in core.membership.voters:
-        if voter != core.member_id:
-            core.messages.append(PreVote(voter, core.member_id, core.term + 1, log.last, last_term))
+        if voter != me:
+            core.messages.append(PreVote(voter, me, term, last, last_term, commit, commit_term))
     _count(core)
 
 
@@ -161,10 +162,11 @@ def _start_election(core: RaftCore, *, forced: bool) -> None:
     _enter(core, core.term + 1, CANDIDATE, 0)
     core.vote = core.member_id
     log = core.log
-    last_term = log.last_term()
+    me, term, last, last_term = core.member_id, core.term, log.last, log.last_term()
+    commit, commit_term = core.commit, log.term_at(core.commit)
     for voter in core.membership.voters:
-        if voter != core.member_id:
-            core.promise(Vote(voter, core.member_id, core.term, log.last, last_term, forced))
+        if voter != me:
+            core.promise(Vote(voter, me, term, last, last_term, forced, commit, commit_term))
 
 
 def own_vote_durable(core: RaftCore) -> None:
@@ -222,13 +224,38 @@ def answer_older_term(core: RaftCore, message: Any) -> None:
     the term and steps down; a (pre-)candidate learns the term it must exceed.
     """
     kind = type(message)
-    to, me, term = message.sender, core.member_id, core.term
     if kind in (Append, Heartbeat, InstallSnapshot):
-        core.reply(AppendReply(to, me, term, 0, False, 0, 0))
+        core.reply(AppendReply(message.sender, core.member_id, core.term, 0, False, 0, 0))
     elif kind is Vote:
-        core.reply(VoteReply(to, me, term, False))
+        _learn_commit(core, message)
+        core.reply(_vote_reply(core, message.sender, granted=False))
     elif kind is PreVote:
-        core.reply(PreVoteReply(to, me, term, False))
+        _learn_commit(core, message)
+        core.reply(_pre_vote_reply(core, message.sender, core.term, granted=False))
+    elif kind in (VoteReply, PreVoteReply):
+        _learn_commit(core, message)
+
+
+def _learn_commit(core: RaftCore, message: PreVote | PreVoteReply | Vote | VoteReply) -> None:
+    """Take over another member's commit index if it means an entry of this log.
+
+    A member removed by the newest change may know that it is committed, and refuse its vote for
+    the sake of its longer log; without this news the others could wait for that vote for ever.
+    """
+    index = message.commit
+    if index > core.commit and core.role is not LEADER:
+        if core.log.term_at(index) == message.commit_term:
+            core.commit = index
+
+
+def _vote_reply(core: RaftCore, to: int, *, granted: bool) -> VoteReply:
+    commit = core.commit
+    return VoteReply(to, core.member_id, core.term, granted, commit, core.log.term_at(commit))
+
+
+def _pre_vote_reply(core: RaftCore, to: int, term: int, *, granted: bool) -> PreVoteReply:
+    commit = core.commit
+    return PreVoteReply(to, core.member_id, term, granted, commit, core.log.term_at(commit))
 
 
 def _has_vote_for(core: RaftCore, candidate: int) -> bool:
@@ -236,16 +263,18 @@ def _has_vote_for(core: RaftCore, candidate: int) -> bool:
 
 
 def handle_pre_vote(core: RaftCore, message: PreVote) -> None:
-    """Would this member vote so? Nothing changes here, not even the timer."""
+    """Would this member vote so? Neither the vote nor the timer changes here."""
+    _learn_commit(core, message)
     granted = (
         message.term > core.term or _has_vote_for(core, message.sender)
     ) and core.log.is_as_good(message.last_index, message.last_term)
     term = message.term if granted else core.term
-    core.reply(PreVoteReply(message.sender, core.member_id, term, granted))
+    core.reply(_pre_vote_reply(core, message.sender, term, granted=granted))
 
 
 def handle_pre_vote_reply(core: RaftCore, message: PreVoteReply) -> None:
     """Count it, unless it answers a question asked in another term."""
+    _learn_commit(core, message)
     if core.role is not PRE_CANDIDATE:
         return
     if message.granted and message.term != core.term + 1:
@@ -256,17 +285,19 @@ def handle_pre_vote_reply(core: RaftCore, message: PreVoteReply) -> None:
 
 def handle_vote(core: RaftCore, message: Vote) -> None:
     """Vote once per term, for a log at least as good as the own one."""
-    to, me, term = message.sender, core.member_id, core.term
+    to = message.sender
+    _learn_commit(core, message)
     if _has_vote_for(core, to) and core.log.is_as_good(message.last_index, message.last_term):
         core.vote = to
         core.elapsed = 0
-        core.promise(VoteReply(to, me, term, True))
+        core.promise(_vote_reply(core, to, granted=True))
     else:
-        core.reply(VoteReply(to, me, term, False))
+        core.reply(_vote_reply(core, to, granted=False))
 
 
 def handle_vote_reply(core: RaftCore, message: VoteReply) -> None:
     """Count it."""
+    _learn_commit(core, message)
     if core.role is CANDIDATE:
         core.votes.setdefault(message.sender, message.granted)
         _count(core)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final, NamedTuple
 
-import msgpack  # type: ignore[import-untyped]
+import msgpack
 
 MAX_ID: Final = (1 << 64) - 1
 

@@ -6,8 +6,11 @@ what a member does with a message.
 
 Every message starts with (to, sender, term). The term is the sender's current one, except in
 a PreVote and a granted PreVoteReply, where it is the term the sender of the PreVote would
-campaign in. Invariant: what `from_wire` returns has the right types, numbers within 64 bits,
-and entries that follow each other and `prev_index` without a gap and with rising terms.
+campaign in. The messages of elections tell the sender's commit index and the term of that
+entry, because a commit may be news to the receiver while there is no leader.
+
+Invariant: what `from_wire` returns has the right types, numbers within 64 bits, and entries
+that follow each other and `prev_index` without a gap and with rising terms.
 
 Paper: figure 2. Thesis: 9.6 (pre-vote), 6.4 (reads), 3.10 (leadership transfer).
 """
@@ -38,6 +41,8 @@ class PreVote(NamedTuple):
     term: int
     last_index: int
     last_term: int
+    commit: int
+    commit_term: int
 
 
 class PreVoteReply(NamedTuple):
@@ -47,6 +52,8 @@ class PreVoteReply(NamedTuple):
     sender: int
     term: int
     granted: bool
+    commit: int
+    commit_term: int
 
 
 class Vote(NamedTuple):
@@ -58,6 +65,8 @@ class Vote(NamedTuple):
     last_index: int
     last_term: int
     forced: bool
+    commit: int
+    commit_term: int
 
 
 class VoteReply(NamedTuple):
@@ -67,6 +76,8 @@ class VoteReply(NamedTuple):
     sender: int
     term: int
     granted: bool
+    commit: int
+    commit_term: int
 
 
 class Append(NamedTuple):
@@ -267,14 +278,14 @@ def _entries(raw: Any, index: int, term: int, newest: int) -> list[Entry]:
 
 
 def _snapshot_meta(raw: Any, newest: int) -> SnapshotMeta:
-    if type(raw) not in (list, tuple, SnapshotMeta) or len(raw) != 3:
+    if type(raw) not in (list, tuple) or len(raw) != 3:
         raise MalformedMessage("a snapshot's description does not have three fields")
     index, term, membership = raw
     if type(index) is not int or not 0 < index <= MAX_ID:
         raise MalformedMessage("a snapshot of an impossible index")
     if type(term) is not int or not 0 < term <= newest:
         raise MalformedMessage("a snapshot of an impossible term")
-    if type(membership) not in (list, tuple, Membership) or len(membership) != 2:
+    if type(membership) not in (list, tuple) or len(membership) != 2:
         raise MalformedMessage("a membership does not have two parts")
     voters, learners = (_members(part) for part in membership)
     if not voters or not set(voters).isdisjoint(learners):

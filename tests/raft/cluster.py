@@ -7,6 +7,7 @@ was durable. Every step checks the invariants.
 
 from __future__ import annotations
 
+import random
 from collections import Counter, deque
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -46,9 +47,10 @@ class FixedTimeouts:
 class Host:
     """One member: its core, its disk and its applied state."""
 
-    def __init__(self, config: RaftConfig, disk: Disk) -> None:
+    def __init__(self, config: RaftConfig, disk: Disk, seed: int | None) -> None:
         self.config = config
         self.disk = disk
+        self.seed = seed
         self.incarnation = 0
         self.slow = False
         self.writing: Persist | None = None
@@ -62,9 +64,12 @@ class Host:
         self.writing = None
         self.state: list[Entry] = list(disk.snapshot_state)
         self.reads: dict[int, int | None] = {}
+        member = self.config.member_id
         self.core = RaftCore(
             self.config,
-            FixedTimeouts(self.config.member_id, self.incarnation),
+            FixedTimeouts(member, self.incarnation)
+            if self.seed is None
+            else random.Random(f"{self.seed} {member} {self.incarnation}"),
             hard_state=disk.hard_state,
             snapshot=disk.snapshot,
             entries=list(disk.entries),
@@ -114,8 +119,13 @@ class Cluster:
         *,
         config: RaftConfig | None = None,
         logs: dict[int, list[int]] | None = None,
+        seed: int | None = None,
     ) -> None:
-        """Members whose snapshot at index 1 names them all; `logs` are terms of entries after."""
+        """Members whose snapshot at index 1 names them all; `logs` are terms of entries after.
+
+        With a seed the election timeouts are drawn, without one they are fixed.
+        """
+        self.seed = seed
         membership = Membership(tuple(sorted(voters)), tuple(sorted(learners)))
         self.config = config or RaftConfig(1)
         self.base = SnapshotMeta(1, 1, membership)
@@ -137,7 +147,7 @@ class Cluster:
             self.add_host(member, disk)
 
     def add_host(self, member: int, disk: Disk | None = None) -> Host:
-        host = Host(replace(self.config, member_id=member), disk or Disk())
+        host = Host(replace(self.config, member_id=member), disk or Disk(), self.seed)
         self.hosts[member] = host
         return host
 
@@ -174,10 +184,11 @@ class Cluster:
             elif isinstance(message, InstallSnapshot):
                 self.core(message.sender).report_snapshot(message.to, False)
 
-    def deliver_one(self) -> None:
-        message = self.queue.popleft()
+    def deliver(self, message: Message) -> None:
         host = self.hosts.get(message.to)
         if host is None or not host.up:
+            if isinstance(message, InstallSnapshot):
+                self.core(message.sender).report_snapshot(message.to, False)
             return
         if isinstance(message, InstallSnapshot):
             sender = self.hosts[message.sender]
@@ -238,7 +249,7 @@ class Cluster:
             for host in self.up():
                 busy |= self.work(host)
             while self.queue:
-                self.deliver_one()
+                self.deliver(self.queue.popleft())
                 busy = True
             invariants.check_cluster([host.core for host in self.up()])
             if not busy:
