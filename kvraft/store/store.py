@@ -136,9 +136,8 @@ class Store:
             raise
         self.stats.gets_success += 1
         if type(node) is File:
-            if path[-1:] == b"/":
-                path = clean(path)
-            return b'{"action":"get","node":%b}\n' % file_json(escape(path), node, now_ns)
+            key = escape(clean(path))
+            return b'{"action":"get","node":%b}\n' % file_json(key, node, now_ns)
         assert type(node) is Directory
         view = View(self._pictures, node, clean(path), recursive, sorted_, now_ns)
         document = view.open_unless_small(GET_INLINE_NODES)
@@ -200,7 +199,8 @@ class Store:
         """Take over the watchers of a store that this one replaces, after a received snapshot.
 
         What they missed in between is in the history; those whose part of it is gone have lost
-        events and are closed like those that read too slowly.
+        events and are closed like those that read too slowly. The old store must not be used any
+        more, but for pictures that are open already.
         """
         oldest = self._history.oldest(self.index)
         for watcher in old.hub.watchers():
@@ -216,7 +216,9 @@ class Store:
                 self.hub.add(watcher)
             if watcher.closed or watcher.events:
                 self.hub.wake(watcher)
-        self._reclaimer.add(b"", old._root)
+        # What is still being read there goes as a whole with the last reader.
+        if not old._pictures.any_open():
+            self._reclaimer.add(b"", old._root)
 
     def _recall(self, watcher: Watcher, since_index: int) -> None:
         for event in self._history.since(since_index, self.index):

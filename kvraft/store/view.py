@@ -64,6 +64,10 @@ class Pictures:
             del self._open[picture]
             self.garbage.extend(picture.leftovers())
 
+    def any_open(self) -> bool:
+        """Whether somebody is reading."""
+        return bool(self._open)
+
     def oldest_epoch(self) -> int:
         """The epoch of the oldest open picture; beyond the latest if there is none."""
         for picture in self._open:

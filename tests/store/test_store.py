@@ -89,6 +89,7 @@ def test_a_path_that_is_not_clean_means_the_clean_one() -> None:
     assert put(store, b"/a//b/").path == b"/a/b"
     assert do(store, Op.UPDATE, b"//a/b/", b"w").path == b"/a/b"
     assert shown(store, b"a/./b/../b")["value"] == "w"
+    assert shown(store, b"//a/b")["key"] == "/a/b"
     assert remove(store, b"/a/b/").path == b"/a/b"
 
 

@@ -9,7 +9,7 @@ from kvraft.store.errors import ErrorKind, StoreError
 from kvraft.store.request import Op
 from kvraft.store.store import Store
 from kvraft.store.watch import Watcher
-from tests.store.drive import NOW, NS, at, copy_of, do, put, remove, started, taken
+from tests.store.drive import NOW, NS, at, chunks_of, copy_of, do, put, remove, started, taken
 
 
 def watch(store: Store, path: bytes, since: int = 0) -> Watcher:
@@ -313,6 +313,21 @@ def test_watchers_move_to_the_succeeding_store_without_a_gap() -> None:
     old.unwatch(stream)
     new.unwatch(waiting)
     assert new.hub.count == 1
+
+
+def test_a_listing_of_the_old_store_is_read_to_its_end() -> None:
+    old = Store()
+    put(old, b"/d/k")
+    snapshot = old.snapshot()
+    expected = chunks_of(old)
+    new = copy_of(old)
+    new.succeed(old)
+    while new.reclaim(1):
+        pass
+    assert list(snapshot.chunks(7)) == expected
+    idle = copy_of(new)
+    idle.succeed(new)
+    assert idle.reclaim(1)
 
 
 def test_watchers_that_missed_too_much_are_closed() -> None:
