@@ -505,9 +505,7 @@ class RaftCore:
                 replication.start_read_round(self)
         elif self.forwarded.waiting:
             self._ask_leader(self.forwarded.batch())
-        messages = self.messages
-        if messages:
-            self.messages = []
+        messages, self.messages = self.messages, []
         persist = self._next_persist() if self._outstanding is None else None
         leader_changed = False
         if self.state_changed:
@@ -515,11 +513,8 @@ class RaftCore:
             seen = (self.role, self.term, self.leader)
             leader_changed = seen != self._seen
             self._seen = seen
-        done, failed = self.reads, self.reads_failed
-        if done:
-            self.reads = []
-        if failed:
-            self.reads_failed = []
+        done, self.reads = self.reads, []
+        failed, self.reads_failed = self.reads_failed, []
         committed = self._next_committed() if self.delivered < self.commit else []
         return Ready(messages, persist, committed, done, failed, leader_changed)
 
@@ -543,9 +538,7 @@ class RaftCore:
         self._flush_commit = False
         self.install_pending = False
         log.handed = log.last
-        after = self.after
-        if after:
-            self.after = []
+        after, self.after = self.after, []
         self._outstanding = persist = Persist(hard_state, entries, snapshot, after, sync)
         return persist
 

@@ -159,7 +159,7 @@ def test_a_candidate_counts_its_own_vote_only_when_it_is_durable() -> None:
     persist = core.ready().persist
     assert persist is not None
     core.step(VoteReply(1, 2, 2, True, 0, 0))
-    assert core.role == Role.CANDIDATE
+    assert core.role.name == "CANDIDATE"
     core.persisted(persist)
     assert core.role is Role.LEADER
 
@@ -178,7 +178,7 @@ def test_a_majority_of_refusals_ends_a_candidacy() -> None:
     core.campaign()
     flush(core)
     core.step(VoteReply(1, 2, 2, False, 0, 0))
-    assert core.role == Role.CANDIDATE
+    assert core.role.name == "CANDIDATE"
     core.step(VoteReply(1, 3, 2, False, 0, 0))
     assert core.role is Role.FOLLOWER
 

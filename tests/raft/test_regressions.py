@@ -80,7 +80,7 @@ def test_candidate_two_membership_changes_behind() -> None:
     assert core.commit == 2  # the second change proves the first
     for _ in range(30):
         core.tick()
-    assert core.role == Role.FOLLOWER  # not before the first is applied
+    assert core.role.name == "FOLLOWER"  # not before the first is applied
     flush(core)
     core.apply_conf_change(ConfChange(ConfChangeKind.ADD_VOTER, 4, b""))
     core.tick()
@@ -280,3 +280,16 @@ def test_heartbeat_answer_shows_a_term_that_is_not_durable() -> None:
     assert ready.messages == []
     assert ready.persist is not None
     assert ready.persist.after == [HeartbeatReply(2, 1, 7, 4)]
+
+
+def test_promise_added_to_a_write_that_is_already_on_its_way() -> None:
+    core = member()
+    core.step(Append(1, 2, 1, 1, 1, 1, [Entry(1, 2, 0, b"a")], 0))
+    flush(core)
+    core.step(Append(1, 2, 1, 2, 1, 2, [], 0))
+    flush(core)
+    core.tick()  # writes the commit index, and nothing else
+    persist = core.ready().persist
+    assert persist is not None
+    core.step(Append(1, 2, 1, 2, 1, 2, [Entry(1, 3, 0, b"b")], 0))
+    assert persist.after == []
