@@ -58,6 +58,7 @@ class Ledger:
     def __init__(self) -> None:
         self._promises: dict[int, Promises] = {}
         self._leaders: dict[int, int] = {}
+        self._commits: dict[int, int] = {}  # term -> what its leader began with
 
     def _of(self, member: Member) -> Promises:
         return self._promises.setdefault(member.number, Promises())
@@ -94,12 +95,20 @@ class Ledger:
         self._promises[member.number] = found
 
     def step(self, member: Member) -> None:
-        """After each step: nobody else leads this term."""
+        """After each step: nobody else leads this term, and nothing inherited is committed
+        before something of the own term is (Paper, 5.4.2)."""
         core = member.replica.core
-        if core.role is Role.LEADER:
-            leader = self._leaders.setdefault(core.term, member.number)
-            if leader != member.number:
-                raise Violation(f"members {leader} and {member.number} both lead term {core.term}")
+        if core.role is not Role.LEADER:
+            return
+        leader = self._leaders.setdefault(core.term, member.number)
+        if leader != member.number:
+            raise Violation(f"members {leader} and {member.number} both lead term {core.term}")
+        commit = self._commits.setdefault(core.term, core.commit)
+        if core.commit != commit and core.log.term_at(core.commit) not in (core.term, -1):
+            raise Violation(
+                f"member {member.number} leads term {core.term} and commits index {core.commit} "
+                f"of term {core.log.term_at(core.commit)} by counting"
+            )
 
 
 def _covers(found: Promises, promised: Promises) -> bool:

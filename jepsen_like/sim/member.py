@@ -288,14 +288,14 @@ class Member:
         self.cluster.agreed.digest(self.number, replica.applied_index, replica.store.digest())
 
     def _check(self) -> None:
-        core = self.replica.core
+        self.cluster.ledger.step(self)
         if not self.cluster.shape.check_core:
             return
+        core = self.replica.core
         invariants.check(core)
         now = invariants.observe(core)
         invariants.check_delta(self._before, now)
         self._before = now
-        self.cluster.ledger.step(self)
 
     def _send(self, frames: list[Frame]) -> None:
         network = self.cluster.network
