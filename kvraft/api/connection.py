@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, cast
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from kvraft.api.exchange import Exchange
-from kvraft.api.guards import FOREIGN_HOST, FOREIGN_ORIGIN
+from kvraft.api.guards import FOREIGN_HOST, FOREIGN_ORIGIN, from_browser
 from kvraft.api.mediatype import FORM
 from kvraft.api.params import BadParameters, is_plain, known_get_params, parse_params
 from kvraft.api.response import (
@@ -631,7 +631,7 @@ class HttpConnection(Exchange, asyncio.Protocol):
         """Check where a request comes from; False if it has been refused."""
         guards = self.port.guards
         host = request.host or b""
-        if not guards.accepts_host(host):
+        if not guards.accepts_host(host) and (guards.strict or from_browser(request.fields)):
             self.respond(403, PLAIN_ERROR, FOREIGN_HOST % host)
             return False
         if not (request.odd or guards.needs_origin):

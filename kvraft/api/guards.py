@@ -1,8 +1,11 @@
 """Who may ask: the Host and Origin of a request, and cross-origin answers.
 
 A page of a foreign site must not reach a member through the user's browser: neither by a name
-of its own that resolves to the member's address (Host), nor by posting a form (Origin). Knows
-nothing of connections or routes.
+of its own that resolves to the member's address (Host), nor by posting a form (Origin). Only
+browsers can be misled like that, so by default only requests that look like a browser's have to
+use one of the member's names: clients that reach it under any other name, as they could reach
+etcd 2.3, notice nothing. A list of further names makes the rule strict for everybody. Knows nothing
+of connections or routes.
 """
 
 from __future__ import annotations
@@ -38,15 +41,37 @@ def is_address(name: bytes) -> bool:
     return True
 
 
+_BROWSER_HEADERS: Final = frozenset((b"origin", b"referer", b"sec-fetch-site", b"sec-fetch-mode"))
+
+
+def from_browser(fields: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether a request has the marks of a browser's; a page cannot remove them."""
+    for name, value in fields:
+        lowered = name.lower()
+        if lowered in _BROWSER_HEADERS:
+            return True
+        if lowered == b"user-agent" and value.startswith(b"Mozilla/"):
+            return True
+    return False
+
+
 class Guards:
     """The rules of one client port; without rules everything well-formed passes."""
 
-    __slots__ = ("_hosts", "_origins", "known_hosts", "needs_origin")
+    __slots__ = ("_hosts", "_origins", "known_hosts", "needs_origin", "strict")
 
     def __init__(
-        self, hosts: Iterable[str] | None = None, cors_origins: Iterable[str] = ()
+        self,
+        hosts: Iterable[str] | None = None,
+        cors_origins: Iterable[str] = (),
+        *,
+        strict: bool = False,
     ) -> None:
-        """`hosts`: names that pass beside addresses and localhost; None or `*`: any name."""
+        """`hosts`: names that pass beside addresses and localhost; None or `*`: any name.
+
+        `strict`: other names are refused to everybody, not to browsers only.
+        """
+        self.strict = strict
         names = None if hosts is None else frozenset(name.lower().encode() for name in hosts)
         self._hosts = None if names is None or b"*" in names else names | {b"localhost", b""}
         self._origins = frozenset(origin.encode() for origin in cors_origins)

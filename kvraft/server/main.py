@@ -189,7 +189,7 @@ def _guards(config: ServerConfig) -> Guards:
     """Names by which clients may call this member, beside addresses."""
     names = {address(url).host for url in config.advertise_client_urls}
     names |= {socket.gethostname(), *config.host_whitelist}
-    return Guards(names, config.cors)
+    return Guards(names, config.cors, strict=bool(config.host_whitelist))
 
 
 def _open(config: ServerConfig) -> tuple[Storage, Recovered, tuple[int, ...]]:

@@ -130,7 +130,8 @@ _GROUPS: Final[tuple[tuple[str, tuple[_Option, ...]], ...]] = (
                 flags.read_words,
                 (),
                 "Further host names, separated by commas, under which clients may call this "
-                "member; * for all. Addresses, localhost and own names are always allowed.",
+                "member; * for all. Addresses, localhost and own names are always allowed. "
+                "Without this flag other names are refused to web browsers only.",
             ),
         ),
     ),

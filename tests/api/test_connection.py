@@ -446,7 +446,7 @@ def test_what_breaks_is_logged_and_ends_the_connection(
 
 
 def test_guarded_ports(client: Client) -> None:
-    wire = Wire(Guards(["kv.example"]))
+    wire = Wire(Guards(["kv.example"], strict=True))
     known = wire.client().ask(request(b"GET", KEY, host=b"Host: kv.example:1\r\n"))
     assert answer(known).status == 404
     foreign = answer(wire.client().ask(request(b"GET", KEY, host=b"Host: evil.example\r\n")))
@@ -456,6 +456,25 @@ def test_guarded_ports(client: Client) -> None:
         posted = client.ask(request(b"PUT", KEY, b"value=1", b"Origin: " + origin))
         assert answer(posted).status == status
     assert answer(client.ask(get(KEY, b"Origin: http://evil.example"))).status == 200
+
+
+@pytest.mark.parametrize(
+    "mark",
+    [
+        b"User-Agent: Mozilla/5.0 (X11; Linux x86_64)",
+        b"Referer: http://evil.example/",
+        b"Sec-Fetch-Site: same-origin",
+        b"origin: http://evil.example",
+    ],
+)
+def test_a_foreign_name_is_refused_to_browsers_only(mark: bytes) -> None:
+    wire = Wire(Guards(["kv.example"]))
+    foreign = b"Host: evil.example\r\n"
+    browser = answer(wire.client().ask(request(b"GET", KEY, b"", mark, host=foreign)))
+    assert browser.status == 403
+    assert b"--host-whitelist" in browser.body
+    tool = request(b"GET", KEY, b"", b"User-Agent: curl/8.0", host=foreign)
+    assert answer(wire.client().ask(tool)).status == 404
 
 
 def test_cross_origin_answers() -> None:
