@@ -1,0 +1,1 @@
+"""Tests of `jepsen_like.procs`: does the verdict notice what it is there for?"""
