@@ -519,7 +519,7 @@ class RaftCore:
         return Ready(messages, persist, committed, done, failed, leader_changed)
 
     def _ask_leader(self, number: int) -> None:
-        self.messages.append(ReadRequest(self.leader, self.member_id, self.term, number))
+        self.reply(ReadRequest(self.leader, self.member_id, self.term, number))
 
     def _next_persist(self) -> Persist | None:
         """What is to be written now; None if there is nothing worth a write."""

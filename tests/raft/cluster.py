@@ -23,7 +23,14 @@ from kvraft.raft.entry import (
     SnapshotMeta,
     decode_conf_change,
 )
-from kvraft.raft.message import InstallSnapshot
+from kvraft.raft.message import (
+    AppendReply,
+    InstallSnapshot,
+    PreVote,
+    PreVoteReply,
+    Vote,
+    VoteReply,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -95,6 +102,11 @@ class Disk:
         self.snapshot: SnapshotMeta | None = None
         self.snapshot_state: list[Entry] = []
         self.entries: list[Entry] = []
+
+    def last_index(self) -> int:
+        if self.entries:
+            return self.entries[-1].index
+        return self.snapshot.index if self.snapshot else 0
 
     def write(self, persist: Persist, snapshot_state: list[Entry]) -> None:
         if persist.snapshot is not None:
@@ -176,6 +188,7 @@ class Cluster:
 
     def post(self, messages: Iterable[Message]) -> None:
         for message in messages:
+            self.check_promise(message)
             kind = type(message).__name__
             self.sent[kind] += 1
             lost = (message.sender, message.to) in self.cut or kind in self.dropped_kinds
@@ -183,6 +196,23 @@ class Cluster:
                 self.queue.append(message)
             elif isinstance(message, InstallSnapshot):
                 self.core(message.sender).report_snapshot(message.to, False)
+
+    def check_promise(self, message: Message) -> None:
+        """What a message promises, or shows of a term, must be on the sender's disk."""
+        if isinstance(message, PreVote) or (isinstance(message, PreVoteReply) and message.granted):
+            return
+        disk = self.hosts[message.sender].disk
+        assert disk.hard_state.term >= message.term, "a term that is not durable"
+        if disk.hard_state.term > message.term:
+            return  # nothing more can be promised or broken in that term
+        if isinstance(message, AppendReply) and message.ok:
+            assert disk.last_index() >= message.index, "accepted what is not durable"
+        elif isinstance(message, VoteReply) and message.granted:
+            state = (message.term, message.to)
+            assert disk.hard_state[:2] == state, "a vote that is not durable"
+        elif isinstance(message, Vote):
+            state = (message.term, message.sender)
+            assert disk.hard_state[:2] == state, "an own vote that is not durable"
 
     def deliver(self, message: Message) -> None:
         host = self.hosts.get(message.to)
