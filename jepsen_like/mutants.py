@@ -248,7 +248,8 @@ def _failed_sync_ignored() -> list[Patch]:
 MUTANTS = (
     Mutant(
         "answer before sync", "own log counted and applied before it is on disk",
-        _answer_before_sync, ROUGH._replace(members=1, faults=("power",), fault_every_ms=1000, think_ms=5, clients=8),
+        _answer_before_sync,
+        ROUGH._replace(members=1, faults=("power",), fault_every_ms=1000, think_ms=5, clients=8),
     ),
     Mutant(
         "own-term rule skipped", "entries of earlier terms committed by counting",

@@ -2,6 +2,7 @@
 
     --runs N     how many seeds (200)           --seed S    the first, or only, seed
     --jobs J     processes (all cores)           --shape     print what each seed draws
+    --safety-ms  virtual length of the phase in which things break (drawn from the seed)
 
 A single `--seed` without `--runs` repeats exactly that run. Exit status 1 if any seed failed.
 """
@@ -13,9 +14,10 @@ import multiprocessing
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
-from jepsen_like.sim.run import Run, Verdict, run_seed
+from jepsen_like.sim.run import Run, Verdict
 from jepsen_like.sim.world import SECOND_NS
 
 DEFAULT_RUNS = 200
@@ -29,17 +31,18 @@ def main(arguments: list[str] | None = None) -> int:
     if runs is None:
         runs = 1 if options.seed is not None else DEFAULT_RUNS
     seeds = range(first, first + runs)
+    run = partial(run_one, options.safety_ms)
     if options.shape:
         for seed in seeds:
             print(seed, Run(seed).shape)
         return 0
     began = time.monotonic()
     verdicts: list[Verdict] = []
-    for verdict in _run_all(seeds, options.jobs):
+    for verdict in _run_all(run, seeds, options.jobs):
         verdicts.append(verdict)
         _progress(len(verdicts), runs)
         if verdict.failure:
-            report_failure(verdict)
+            report_failure(verdict, options.safety_ms)
     _summary(verdicts, time.monotonic() - began)
     return 1 if any(verdict.failure for verdict in verdicts) else 0
 
@@ -49,16 +52,25 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--runs", type=int, default=None)
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--jobs", type=int, default=multiprocessing.cpu_count())
+    parser.add_argument("--safety-ms", type=int, default=None)
     parser.add_argument("--shape", action="store_true")
     return parser.parse_args(arguments)
 
 
-def _run_all(seeds: Iterable[int], jobs: int) -> Iterable[Verdict]:
+def run_one(safety_ms: int | None, seed: int) -> Verdict:
+    """One seed, with its own shape but for the length."""
+    run = Run(seed)
+    if safety_ms is not None:
+        run = Run(seed, run.shape._replace(safety_ms=safety_ms))
+    return run.execute()
+
+
+def _run_all(run: Callable[[int], Verdict], seeds: Iterable[int], jobs: int) -> Iterable[Verdict]:
     if jobs <= 1:
-        yield from map(run_seed, seeds)
+        yield from map(run, seeds)
         return
     with multiprocessing.Pool(jobs) as pool:
-        yield from pool.imap_unordered(run_seed, seeds, chunksize=1)
+        yield from pool.imap_unordered(run, seeds, chunksize=1)
 
 
 def _progress(done: int, runs: int) -> None:
@@ -68,14 +80,15 @@ def _progress(done: int, runs: int) -> None:
         print(f"\r[{'#' * width:<40}] {done}/{runs}", end=end, file=sys.stderr, flush=True)
 
 
-def report_failure(verdict: Verdict) -> None:
+def report_failure(verdict: Verdict, safety_ms: int | None) -> None:
     """Seed, reason, the last events, and how to see it again."""
     print(f"\nseed {verdict.seed} FAILED: {verdict.failure}")
-    print("shape:", Run(verdict.seed).shape)
+    print("shape:", verdict.shape)
     print("last events:")
     for line in verdict.trace:
         print("   ", line)
-    print(f"again: python -m jepsen_like.sim --seed {verdict.seed}", flush=True)
+    length = "" if safety_ms is None else f" --safety-ms {safety_ms}"
+    print(f"again: python -m jepsen_like.sim --seed {verdict.seed}{length}", flush=True)
 
 
 def _summary(verdicts: list[Verdict], seconds: float) -> None:

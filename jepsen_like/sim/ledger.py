@@ -134,4 +134,3 @@ def _summary(promises: Promises) -> str:
         f"term {promises.term} vote {promises.vote} snapshot {promises.snapshot} last {last} "
         f"({len(promises.log)} entries)"
     )
-

@@ -177,9 +177,7 @@ class Model:
         node = self.nodes.get(path)
         return self._refuse("KEY_NOT_FOUND") if node is None else node
 
-    def update(
-        self, path: bytes, value: bytes, ttl: int | None, refresh: bool
-    ) -> Change | Refused:
+    def update(self, path: bytes, value: bytes, ttl: int | None, refresh: bool) -> Change | Refused:
         """Change a key that must exist."""
         old = self._existing(path)
         if isinstance(old, Refused):

@@ -20,8 +20,8 @@ class Network:
     """All directed links of one cluster and their present faults."""
 
     __slots__ = (
-        "_clogged", "_latest", "_rng", "_world", "cut", "duplicate", "loss", "max_delay_ns", "min_delay_ns",
-        "slow", "slow_ns", "reorder",
+        "_clogged", "_latest", "_rng", "_world", "cut", "duplicate", "loss", "max_delay_ns",
+        "min_delay_ns", "reorder", "slow", "slow_ns",
     )  # fmt: skip
 
     def __init__(self, world: World) -> None:

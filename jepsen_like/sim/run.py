@@ -8,7 +8,6 @@ succeeded is a failure, too: silence is not correctness.
 
 from __future__ import annotations
 
-import os
 import traceback
 from typing import NamedTuple
 
@@ -32,6 +31,7 @@ class Verdict(NamedTuple):
     """How a run ended."""
 
     seed: int
+    shape: Shape
     failure: str  # empty: passed
     trace: list[str]
     faults: dict[str, int]
@@ -72,8 +72,8 @@ class Run:
         counts["entries"] = len(self.cluster.agreed.entries)
         world = self.world
         return Verdict(
-            world.seed, failure, world.render_trace() if failure else [], dict(world.faults),
-            counts, world.fingerprint, world.events, world.now_ns,
+            world.seed, self.shape, failure, world.render_trace() if failure else [],
+            dict(world.faults), counts, world.fingerprint, world.events, world.now_ns,
         )  # fmt: skip
 
     def _each_event(self) -> bool:
@@ -150,8 +150,3 @@ class Run:
 def run_seed(seed: int, shape: Shape | None = None) -> Verdict:
     """One run."""
     return Run(seed, shape).execute()
-
-
-def commit_name() -> str:
-    """What a report calls this version: set by whoever starts the simulator, if at all."""
-    return os.environ.get("KVRAFT_COMMIT", "the working tree")

@@ -1,0 +1,81 @@
+"""Whole runs: a few seeds pass, one seed is one run, and a failure says how to see it again."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from jepsen_like.sim import __main__ as command
+from jepsen_like.sim.agreed import AgreedLog
+from jepsen_like.sim.run import Run, run_seed
+from jepsen_like.sim.shape import FAULTS, Shape, draw_shape
+from jepsen_like.sim.world import Violation, World
+
+SEEDS = range(1, 13)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_seed_passes(seed: int) -> None:
+    verdict = run_seed(seed)
+    assert not verdict.failure, f"seed {seed}: {verdict.failure}"
+    assert verdict.counts["ok"] > 20
+
+
+def test_a_seed_passes_with_every_fault_at_once() -> None:
+    verdict = run_seed(5, Shape(members=3, faults=FAULTS, fault_every_ms=150, safety_ms=8000))
+    assert not verdict.failure, verdict.failure
+    assert len(verdict.faults) > 15
+
+
+def test_the_shapes_of_a_few_seeds_differ() -> None:
+    shapes = {draw_shape(World(seed).rng("shape")) for seed in range(20)}
+    assert len(shapes) == 20
+    assert {shape.members for shape in shapes} == {1, 3, 5}
+
+
+def test_the_same_seed_is_the_same_run_under_any_hash_seed() -> None:
+    script = (
+        "from jepsen_like.sim.run import run_seed\n"
+        "for seed in (2, 3): v = run_seed(seed); print(v.fingerprint, v.events, v.counts)"
+    )
+    outputs = set()
+    for hash_seed in ("0", "1", "4242"):
+        environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            env=environment, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        outputs.add(done.stdout)
+    assert len(outputs) == 1
+
+
+def test_a_failure_prints_seed_reason_events_and_the_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def wrong_index(agreed: AgreedLog, member: int, applied: int, index: int) -> None:
+        if applied > 20:
+            raise Violation("planted")
+
+    monkeypatch.setattr(AgreedLog, "store_index", wrong_index)
+    status = command.main(["--seed", "3", "--safety-ms", "3000"])
+    output = capsys.readouterr().out
+    assert status == 1
+    assert "seed 3 FAILED: Violation: planted" in output
+    assert "again: python -m jepsen_like.sim --seed 3 --safety-ms 3000" in output
+    events = output.partition("last events:")[2].partition("again:")[0].strip().splitlines()
+    assert len(events) == 100
+
+
+def test_the_summary_counts_the_faults(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["--seed", "8", "--runs", "2", "--jobs", "1"]) == 0
+    output = capsys.readouterr().out
+    assert "faults injected:" in output
+    assert "2 runs, 0 failed" in output
+
+
+def test_too_little_progress_is_a_failure() -> None:
+    run = Run(1, Shape(clients=1, think_ms=60_000, safety_ms=1000))
+    assert "writes succeeded" in run.execute().failure
