@@ -275,11 +275,21 @@ class Chaos:
             self.cluster.add_host(member)
 
 
-@pytest.mark.parametrize("first", range(0, 60, 10))
-def test_random_runs(first: int) -> None:
-    for seed in range(first, first + 10):
+def run_seeds(seeds: range) -> None:
+    for seed in seeds:
         try:
             Chaos(seed).run()
         except Exception as error:
             error.add_note(f"seed {seed}")
             raise
+
+
+@pytest.mark.parametrize("first", range(0, 60, 10))
+def test_random_runs(first: int) -> None:
+    run_seeds(range(first, first + 10))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("first", range(1000, 4000, 500))
+def test_many_random_runs(first: int) -> None:
+    run_seeds(range(first, first + 500))

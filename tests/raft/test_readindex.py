@@ -22,6 +22,16 @@ def test_a_later_round_confirms_the_earlier_ones() -> None:
     assert reads.confirmed(2) == []
 
 
+def test_a_round_does_not_confirm_later_ones() -> None:
+    reads = LeaderReads()
+    reads.add(0, 1)
+    reads.start_round(10)
+    reads.add(0, 2)
+    reads.start_round(10)
+    assert [round_.number for round_ in reads.confirmed(1)] == [1]
+    assert reads.own() == [2]
+
+
 def test_a_repeated_question_waits_once() -> None:
     reads = LeaderReads()
     reads.add(2, 7)

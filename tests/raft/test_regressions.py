@@ -13,6 +13,7 @@ from kvraft.raft.entry import (
     EntryKind,
     HardState,
     Membership,
+    SnapshotMeta,
     encode_conf_change,
 )
 from kvraft.raft.errors import ConfChangePending, NoOwnTermCommit
@@ -120,7 +121,9 @@ def test_removed_member_with_the_longer_log_blocks_the_last_voter() -> None:
                 cluster.deliver(message)
         cluster.work(cluster.hosts[2])
     assert core.log.last > cluster.core(2).log.last
-    cluster.queue.clear()
+    while cluster.work(cluster.hosts[1]):
+        cluster.queue.clear()  # so is its farewell
+    assert cluster.core(2).membership == Membership((1, 2), ())
     cluster.heal()
     cluster.tick(45)
     assert cluster.core(2).role is Role.LEADER
@@ -265,6 +268,21 @@ def test_two_quick_snapshots() -> None:
     cluster.settle()
     assert core.installing is None
     assert core.applied == second.index
+
+
+def test_campaign_while_a_snapshot_is_being_installed() -> None:
+    core = member(1)
+    meta = SnapshotMeta(9, 1, Membership((1, 2, 3), ()))
+    core.step(InstallSnapshot(1, 2, 1, meta))
+    persist = core.ready().persist
+    assert persist is not None
+    for _ in range(30):
+        core.tick()
+    assert core.role.name == "FOLLOWER"
+    core.snapshot_restored(meta)
+    core.persisted(persist)
+    core.tick()
+    assert core.role is Role.PRE_CANDIDATE
 
 
 def test_state_served_while_replaying() -> None:
