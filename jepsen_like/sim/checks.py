@@ -236,28 +236,40 @@ def check_watches(watches: Iterable[Watch], model: Model) -> None:
 # --- time ------------------------------------------------------------------------------
 
 
-def check_ttls(operations: Iterable[Operation], agreed: AgreedLog) -> None:
-    """No key went before its ttl had passed since the client asked for it."""
-    invoked: dict[int, Operation] = {}
+def check_ttls(
+    operations: Iterable[Operation], agreed: AgreedLog, healthy_ns: int = -1, late_ns: int = 0
+) -> None:
+    """No key went before its ttl had passed since the client asked for it.
+
+    Nor, from `healthy_ns` on and under one leader, more than `late_ns` after its time.
+    """
+    asked: dict[int, tuple[Operation, int, Applied]] = {}
     for operation in operations:
         for applied in agreed.by_tag.get(operation.tag, []) if operation.tag else []:
-            if operation.request is not None and operation.request.ttl_seconds is not None:
+            request = operation.request
+            if request is not None and request.ttl_seconds is not None:
                 for change in applied.changes:
-                    invoked[change.index] = operation
+                    asked[change.index] = operation, request.ttl_seconds * SECOND_NS, applied
     for applied in agreed.entries:
         for change in applied.changes:
             if change.action != "expire" or change.previous is None:
                 continue
-            operation_or_none = invoked.get(change.previous.modified)
-            if operation_or_none is None or operation_or_none.request is None:
+            found = asked.get(change.previous.modified)
+            if found is None:
                 continue
-            ttl = operation_or_none.request.ttl_seconds
-            assert ttl is not None
-            lived_ns = applied.at_ns - operation_or_none.invoked_ns
-            if lived_ns < ttl * SECOND_NS * (1 - TTL_DRIFT) - TTL_SLACK_NS:
+            operation, ttl_ns, written = found
+            lived_ns = applied.at_ns - operation.invoked_ns
+            if lived_ns < ttl_ns * (1 - TTL_DRIFT) - TTL_SLACK_NS:
                 raise Violation(
-                    f"expired after {lived_ns / SECOND_NS:.3f} s: {operation_or_none.describe()}"
+                    f"expired after {lived_ns / SECOND_NS:.3f} s: {operation.describe()}"
                 )
+            healthy = 0 <= healthy_ns <= operation.invoked_ns
+            if healthy and written.entry.term == applied.entry.term:
+                overdue_ns = applied.at_ns - written.at_ns - ttl_ns
+                if overdue_ns > ttl_ns * TTL_DRIFT + late_ns:
+                    raise Violation(
+                        f"expired {overdue_ns / SECOND_NS:.3f} s late: {operation.describe()}"
+                    )
 
 
 def check_expired(agreed: AgreedLog, paths: Iterable[bytes]) -> None:

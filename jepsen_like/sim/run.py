@@ -18,10 +18,14 @@ from jepsen_like.sim.nemesis import Nemesis
 from jepsen_like.sim.shape import Shape, draw_shape
 from jepsen_like.sim.workload import Workload
 from jepsen_like.sim.world import MILLISECOND_NS, SECOND_NS, Violation, World
+from kvraft import limits
 from kvraft.raft.invariants import InvariantViolation
 
 LIVENESS_TIMEOUTS = 20  # election timeouts until a healed majority must agree
+SWEEP_NS = limits.SYNC_INTERVAL_MS * MILLISECOND_NS  # keys are expired that often
+COMMIT_NS = 100 * MILLISECOND_NS  # a commit and an apply in a healthy cluster, amply
 LIVENESS_WRITES = 20  # and so many writes must have succeeded by then
+HEALTHY_NS = SECOND_NS  # of work without any fault
 SETTLE_NS = 7 * SECOND_NS  # longer than any ttl in use and the sweeps that follow
 CHECK_CLUSTER_EVERY = 64  # events between the comparisons of whole logs
 EVENTS_PER_RUN = 400_000  # a run that needs more is stuck in a circle
@@ -53,6 +57,7 @@ class Run:
         self.nemesis = Nemesis(self.cluster)
         self._rng = self.world.rng("run")
         self._steps = 0
+        self._healthy_ns = -1
 
     def execute(self) -> Verdict:
         """Run all phases; any broken promise ends the run with its text."""
@@ -110,6 +115,8 @@ class Run:
                 f"no {LIVENESS_WRITES} writes succeeded within {budget_ns / SECOND_NS:.1f} s: "
                 f"{self._positions()}"
             )
+        self._healthy_ns = world.now_ns
+        world.run_until(world.now_ns + HEALTHY_NS, self._each_event)
         self.workload.stopped = True
         world.run_until(world.now_ns + SETTLE_NS, self._each_event)
         deadline_ns = world.now_ns + budget_ns
@@ -143,7 +150,8 @@ class Run:
         checks.check_reads(history.operations, model)
         checks.check_local_reads(history.operations)
         checks.check_watches(history.watches, model)
-        checks.check_ttls(history.operations, cluster.agreed)
+        late_ns = SWEEP_NS + 3 * self.shape.tick_ns + COMMIT_NS
+        checks.check_ttls(history.operations, cluster.agreed, self._healthy_ns, late_ns)
         checks.check_expired(cluster.agreed, list(model.nodes))
 
 

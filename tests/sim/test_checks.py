@@ -180,6 +180,17 @@ def test_a_key_that_expires_early() -> None:
         checks.check_ttls(story.operations, story.agreed)
 
 
+def test_a_key_that_expires_late() -> None:
+    story = Story()
+    story.write(_set(b"v", ttl=1))
+    for _ in range(3):
+        story.world.run_until(story.world.now_ns + SECOND_NS)
+    story.apply(Request(Op.SYNC, b"", time_ns=5 * SECOND_NS))
+    checks.check_ttls(story.operations, story.agreed)
+    with pytest.raises(Violation, match="late"):
+        checks.check_ttls(story.operations, story.agreed, 0, SECOND_NS)
+
+
 def test_a_key_that_does_not_expire() -> None:
     story = Story()
     story.write(_set(b"v", ttl=4))
