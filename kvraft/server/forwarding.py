@@ -130,8 +130,11 @@ class Outbox:
             return []
         # A member that has forgotten the session may have taken its batches before it restarted:
         # only the log can tell.
-        certain = reply.verdict == Verdict.REFUSED
-        lost = [p for batch in self._unanswered for p in batch.proposals] if certain else []
+        lost: list[Pending] = []
+        if reply.verdict == Verdict.REFUSED:
+            # Those with another tag have come back already, by way of the log.
+            proposals = [p for batch in self._unanswered for p in batch.proposals]
+            lost = [proposal for proposal in proposals if proposal.term == self._term]
         self._open_session()
         return lost
 
