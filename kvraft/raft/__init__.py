@@ -7,6 +7,8 @@ Paper: D. Ongaro, J. Ousterhout, In Search of an Understandable Consensus Algori
 Thesis: D. Ongaro, Consensus: Bridging Theory and Practice.
 """
 
+from __future__ import annotations
+
 from kvraft.raft.config import RaftConfig
 from kvraft.raft.core import RaftCore, Randomness
 from kvraft.raft.entry import (
