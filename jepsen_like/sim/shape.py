@@ -92,5 +92,5 @@ def draw_shape(rng: random.Random) -> Shape:
         request_timeout_ms=5000 + 2 * tick_ms * election_ticks,
         faults=mix,
         fault_every_ms=rng.choice((300, 700, 1500)),
-        safety_ms=rng.choice((6_000, 10_000)),
+        safety_ms=rng.choice((8_000, 15_000)),
     )
