@@ -124,7 +124,7 @@ class Receiver:
 
     def _commit(self) -> None:
         if self._writer is not None and not self._failed:
-            self._writer.commit()
+            self._writer.seal()
 
     def _committed(self, _: object, error: Exception | None) -> None:
         self._written(None, error)

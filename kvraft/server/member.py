@@ -280,7 +280,7 @@ class Member:
                 await run(partial(file.write, chunk))
                 restorer.feed(chunk)
             store = restorer.finish()
-            await run(file.commit)
+            await run(file.seal)
         except BaseException:
             await run(file.abort)
             raise

@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Iterator, Sequence
+from itertools import count
 from threading import Lock
 from typing import Final, NamedTuple
 
@@ -88,8 +89,15 @@ class SnapshotWriter:
         self._file.write(chunk)
 
     def commit(self) -> None:
-        """Durable and recorded in the log on return."""
+        """End an own snapshot: durable and recorded in the log on return."""
         self._storage._commit_snapshot(self._file)
+
+    def seal(self) -> None:
+        """End a received snapshot: durable on return, but without effect until it is adopted.
+
+        Whether it will be is up to consensus; one that is not is removed at the next start.
+        """
+        self._file.finish()
 
     def abort(self) -> None:
         """Give it up; harmless after `commit`."""
@@ -105,6 +113,7 @@ class Storage:
         self._paths = paths
         self._locks = locks
         self._wal = log
+        self._writer_numbers = count(1)
         self._mutex = Lock()  # around the log: a snapshot is recorded while batches are saved
 
     @staticmethod
@@ -200,12 +209,17 @@ class Storage:
         """Begin a snapshot, own or received."""
         log = self._wal
         file = snapshots.SnapshotFile(
-            self._files, self._paths.snap, log.identity.cluster_id, meta, log.last_index
+            self._files,
+            self._paths.snap,
+            log.identity.cluster_id,
+            meta,
+            log.last_index,
+            next(self._writer_numbers),
         )
         return SnapshotWriter(self, file)
 
     def adopt_received(self, meta: SnapshotMeta) -> None:
-        """The log is replaced by this snapshot, which was committed before."""
+        """The log is replaced by this snapshot, which was sealed before."""
         with self._mutex:
             self._wal.record_snapshot(meta, adopted=True)
 

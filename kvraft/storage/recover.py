@@ -278,11 +278,12 @@ def _replay(
 def _check_orphans(
     files: Files, snap_dir: str, orphans: list[tuple[int, int]], last_index: int, cluster_id: int
 ) -> None:
-    """A snapshot that the log does not know may stem from a crash just before it was recorded.
-    But each is recorded before the next is begun, and one of this very log is not beyond it."""
+    """A snapshot that the log does not know may stem from a crash just before it was recorded, or
+    from a leader whose term was over before it was adopted. But one of this very log is not beyond
+    it."""
     for index, term in orphans:
         own = snapshots.is_of_own_log(files, snap_dir, cluster_id, index, term)
-        if len(orphans) > 1 or (own and index > last_index):
+        if own and index > last_index:
             reason = f"snapshot of entry {index}, but the log ends at {last_index}: it was set back"
             raise Corrupt(snap_dir, 0, reason, RESTORE_ADVICE)
 
@@ -324,9 +325,11 @@ def _replay_record(record: Record, replay: _Replay) -> str:
             return problem
     elif record.kind == Kind.SNAPSHOT:
         meta, adopted = decode_snapshot(fields)
-        if adopted or not replay.contains(meta):
+        if adopted:
             replay.adopt(meta)
             state = adopted_state(state, meta)
+        elif not replay.contains(meta):
+            return f"snapshot of entry {meta.index} of term {meta.term}, which is not in the log"
     elif record.kind != Kind.STATE:
         return f"record of unknown kind {record.kind}"
     replay.state = state

@@ -59,12 +59,29 @@ def snapshot_names(names: Iterable[str]) -> list[tuple[int, int]]:
 class SnapshotFile:
     """A snapshot file being written under its temporary name."""
 
-    __slots__ = ("_chunks", "_directory", "_files", "_framer", "_handle", "_total_bytes", "meta")
+    __slots__ = (
+        "_chunks",
+        "_directory",
+        "_files",
+        "_framer",
+        "_handle",
+        "_temporary",
+        "_total_bytes",
+        "meta",
+    )
 
     def __init__(
-        self, files: Files, directory: str, cluster_id: int, meta: SnapshotMeta, log_end: int
+        self,
+        files: Files,
+        directory: str,
+        cluster_id: int,
+        meta: SnapshotMeta,
+        log_end: int,
+        number: int,
     ) -> None:
+        """`number` keeps the temporary files of two writers of one snapshot apart."""
         self.meta = meta
+        self._temporary = f"{directory}/{snapshot_name(meta)}.{number}{TEMPORARY}"
         self._files = files
         self._directory = directory
         self._framer = Framer()
@@ -80,10 +97,6 @@ class SnapshotFile:
     @property
     def path(self) -> str:
         return f"{self._directory}/{snapshot_name(self.meta)}"
-
-    @property
-    def _temporary(self) -> str:
-        return self.path + TEMPORARY
 
     def write(self, chunk: bytes) -> None:
         """Append one chunk. Any StorageError has already discarded the file."""

@@ -127,7 +127,7 @@ class Receive(NamedTuple):
 
     def run(self, storage: Storage, model: Model) -> None:
         meta = self.meta(model)
-        write_snapshot(storage, meta, (300,))
+        write_snapshot(storage, meta, (300,), received=True)
         storage.adopt_received(meta)
 
 
@@ -161,11 +161,16 @@ def chunk(meta: SnapshotMeta, number: int, size: int) -> bytes:
     return bytes([97 + (meta.index + number) % 26]) * size
 
 
-def write_snapshot(storage: Storage, meta: SnapshotMeta, sizes: tuple[int, ...]) -> None:
+def write_snapshot(
+    storage: Storage, meta: SnapshotMeta, sizes: tuple[int, ...], *, received: bool = False
+) -> None:
     writer = storage.snapshot_writer(meta)
     for number, size in enumerate(sizes):
         writer.write(chunk(meta, number, size))
-    writer.commit()
+    if received:
+        writer.seal()
+    else:
+        writer.commit()
 
 
 def create(files: Files) -> Storage:

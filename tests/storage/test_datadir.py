@@ -326,7 +326,7 @@ def test_a_term_may_not_be_known_only_to_a_received_snapshot() -> None:
     storage = create(disk)
     storage.save(HardState(3, 7, 1), [], True)
     meta = SnapshotMeta(9, 5, MEMBERS)
-    write_snapshot(storage, meta, (1,))
+    write_snapshot(storage, meta, (1,), received=True)
     storage.adopt_received(meta)
     storage.close()
     assert reopen(disk)[1].hard_state == HardState(5, 0, 9)
@@ -394,3 +394,33 @@ def test_a_batch_above_the_record_bound_is_split(monkeypatch: pytest.MonkeyPatch
     storage.close()
     _, found = reopen(disk)
     assert (found.hard_state, found.entries) == (HardState(2, 4, 8), [*FIRST, *batch])
+
+
+def test_a_received_snapshot_that_was_not_adopted_changes_nothing() -> None:
+    disk = FakeDisk()
+    storage = create(disk)
+    last = storage._wal.last_index
+    meta = SnapshotMeta(last + 40, 3, MEMBERS)
+    write_snapshot(storage, meta, (1,), received=True)
+    later = HardState(4, 4, last)
+    storage.save(later, [Entry(4, last + 1, 0, b"x")], True)
+    storage.close()
+    reopened, found = reopen(disk.copy())
+    assert found.hard_state == later
+    assert found.snapshot is None
+    assert [entry.index for entry in found.entries][-1] == last + 1
+    reopened.close()
+
+
+def test_two_writers_of_one_snapshot_do_not_share_a_file() -> None:
+    disk = FakeDisk()
+    storage = create(disk)
+    meta = SnapshotMeta(storage._wal.last_index + 40, 3, MEMBERS)
+    first, second = storage.snapshot_writer(meta), storage.snapshot_writer(meta)
+    first.write(b"whole")
+    second.write(b"who")
+    first.seal()
+    assert list(storage.read_snapshot(meta)) == [b"whole"]
+    second.abort()
+    assert list(storage.read_snapshot(meta)) == [b"whole"]
+    storage.close()
