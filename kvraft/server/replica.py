@@ -348,8 +348,8 @@ class Replica:
         if (
             core.role is Role.LEADER
             and core.term == frame.term
+            and self._inbox.expects(frame)  # first: what it has seen, it can refuse for sure
             and not self.disk_full
-            and self._inbox.expects(frame)
             and self._append(list(frame.payloads), frame.timed)
         ):
             return self._inbox.accept(frame)
