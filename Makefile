@@ -59,7 +59,7 @@ test-slow: $(READY) ## the tests, including the slow ones
 	$(BIN)/pytest -q -n $(JOBS) --dist worksteal --slow $(ARGS)
 
 scenarios: $(READY) ## the written Raft scenarios
-	$(BIN)/pytest -q tests/scenarios $(ARGS)
+	$(BIN)/pytest -q tests/raft/test_scenarios.py $(ARGS)
 
 conformance: $(READY) ## replay the recorded cases against kvraft
 	$(BIN)/pytest -q -n $(JOBS) tests/conformance $(ARGS)

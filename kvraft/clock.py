@@ -1,4 +1,4 @@
-"""The two clocks a member reads, behind one protocol so that tests and the simulator bring their own.
+"""The two clocks a member reads, behind one protocol: tests and the simulator bring their own.
 
 The consensus core never sees a clock: real time reaches it as ticks, and the key space as
 time stamps in the log. Safety depends on neither.

@@ -11,9 +11,9 @@ from typing import Final
 # --- consensus -------------------------------------------------------------------------
 MAX_APPEND_BYTES: Final = 1 << 20  # one append: amortises a frame, does not delay heartbeats
 MAX_INFLIGHT_APPENDS: Final = 512  # unanswered appends per follower; what etcd 2.3 allows
-MAX_INFLIGHT_BYTES: Final = 16 << 20  # unanswered bytes per follower: 512 full appends would be half a GiB
+MAX_INFLIGHT_BYTES: Final = 16 << 20  # unanswered bytes per follower: 512 full appends are too many
 MAX_UNCOMMITTED_BYTES: Final = 64 << 20  # a leader without quorum refuses before memory suffers
-MAX_APPLY_ENTRIES: Final = 512  # committed entries per round: a few ms of loop time, well below a heartbeat
+MAX_APPLY_ENTRIES: Final = 512  # committed entries per round: a few ms of the loop's time
 MAX_APPLY_BYTES: Final = 16 << 20  # and so many bytes, for the same reason
 
 # --- key space -------------------------------------------------------------------------

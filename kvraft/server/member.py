@@ -88,6 +88,7 @@ class Member:
         )
         self._peer_servers: list[asyncio.Server] = []
         self._peer_connections: set[PeerConnection] = set()
+        self._reception: asyncio.Task[object] | None = None
         self._started = datetime.now(UTC)
         self._leader_started = self._started
         self._seen: tuple[int, int, Role] = (0, 0, Role.FOLLOWER)
@@ -137,10 +138,12 @@ class Member:
         """Leave the network and close the data directory."""
         for server in self._peer_servers:
             server.close()
-        await self._driver.stop()
-        await self._hub.close()
         for connection in list(self._peer_connections):
             connection.abort()
+        if self._reception is not None:
+            await _cancel(self._reception)
+        await self._driver.stop()
+        await self._hub.close()
         self._storage.close()
 
     def _campaign_if_alone(self) -> None:
@@ -253,7 +256,14 @@ class Member:
     async def receive_snapshot(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        """Store a snapshot and read it into a new store, chunk by chunk."""
+        """Store a snapshot and read it into a new store, chunk by chunk.
+
+        One at a time, which bounds the memory: the newest, since whoever sends a second one has
+        given up the first.
+        """
+        previous, self._reception = self._reception, asyncio.current_task()
+        if previous is not None:
+            await _cancel(previous)
         try:
             message, store = await self._read_snapshot(reader)
         except (OSError, TimeoutError, MalformedFrame, ValueError, DiskFull) as error:
@@ -262,6 +272,9 @@ class Member:
         except StorageError as error:
             self._driver.fail(error)
             return
+        finally:
+            if self._reception is asyncio.current_task():
+                self._reception = None
         self._driver.receive_snapshot(message, store)
         await confirm(writer)
 
@@ -363,6 +376,11 @@ class Member:
             _peer_log.info("the connection with %s became active", format_id(member))
         else:
             _peer_log.warning("the connection with %s is inactive: %s", format_id(member), reason)
+
+
+async def _cancel(task: asyncio.Task[object]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def _install_message(item: object, member_id: int) -> InstallSnapshot:
