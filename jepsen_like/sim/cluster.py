@@ -110,7 +110,7 @@ class Cluster:
             member.disk.cut_after_calls = 0
             member.slow_disk_ns = 0
             member.points_left = 0
-            member.paused_until_ns = 0
+            member.resume()
             if member.number not in chosen and member.up:
                 member.kill()
         for member in members:

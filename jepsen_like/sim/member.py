@@ -69,6 +69,7 @@ class Member:
         self._encoder = FrameEncoder(FRAME_NUMBERS)
         self._sending: set[int] = set()
         self._applies = 0
+        self._waiting: list[Callable[[], None]] = []
 
     # --- life ---------------------------------------------------------------------------
 
@@ -168,19 +169,31 @@ class Member:
         self.up = False
         self.points_left = 0
         self.paused_until_ns = 0
+        self._waiting.clear()
         for owner in self.cluster.owners_at(self):
             owner.member_ended()
 
     def pause(self, duration_ns: int) -> None:
         """Not scheduled for a while; what arrives waits in the sockets."""
-        self.paused_until_ns = self.world.now_ns + duration_ns
+        self.paused_until_ns = max(self.paused_until_ns, self.world.now_ns + duration_ns)
+        self.world.after(duration_ns, self._wake)
+
+    def _wake(self) -> None:
+        if self.world.now_ns >= self.paused_until_ns:
+            self.resume()
+
+    def resume(self) -> None:
+        """Scheduled again: take what has waited, in its order."""
+        self.paused_until_ns = 0
+        waiting, self._waiting = self._waiting, []
+        for action in waiting:
+            action()
 
     def defer(self, action: Callable[[], None]) -> bool:
         """If the process is paused now, do `action` when it goes on."""
-        wait_ns = self.paused_until_ns - self.world.now_ns
-        if wait_ns <= 0:
+        if self.world.now_ns >= self.paused_until_ns:
             return False
-        self.world.after(wait_ns, action)
+        self._waiting.append(action)
         return True
 
     # --- the shell around every step ------------------------------------------------------

@@ -130,7 +130,9 @@ def test_wall_clocks_do_not_matter_while_members_run() -> None:
     _end(run)
 
 
-def test_local_reads_in_the_place_of_quorum_reads_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_reads_in_the_place_of_quorum_reads_are_noticed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(Replica, "read_barrier", lambda replica, done: done(None))
     failures = [Run(seed, QUIET._replace(faults=("slow link",))).execute() for seed in range(1, 4)]
     assert any("comes before it" in verdict.failure for verdict in failures)
