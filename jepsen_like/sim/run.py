@@ -107,7 +107,7 @@ class Run:
         healed = sorted(self._rng.sample(startable, size), key=lambda member: member.number)
         world.note("healed:", [member.number for member in healed])
         cluster.heal(healed)
-        budget_ns = LIVENESS_TIMEOUTS * self.shape.election_ns + 2 * SECOND_NS
+        budget_ns = LIVENESS_TIMEOUTS * self.shape.election_ns + self._patience_ns()
         wanted = self.workload.written + LIVENESS_WRITES
         deadline_ns = world.now_ns + budget_ns
         if not world.run_until(deadline_ns, lambda: self._worked(wanted)):
@@ -124,6 +124,12 @@ class Run:
             deadline_ns, lambda: self._each_event() or cluster.converged()
         ):
             raise Violation(f"the healed members did not agree: {self._positions()}")
+
+    def _patience_ns(self) -> int:
+        """What the clients themselves take: to give up old requests, and to think."""
+        shape = self.shape
+        thinking_ms = min(20_000, LIVENESS_WRITES * 10 * shape.think_ms // shape.clients)
+        return (2_000 + shape.client_timeout_ms + thinking_ms) * MILLISECOND_NS
 
     def _worked(self, wanted: int) -> bool:
         return self._each_event() or self.workload.written >= wanted

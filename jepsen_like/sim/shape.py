@@ -69,12 +69,19 @@ FAULTS = (
 )  # fmt: skip
 
 
+SNAPSHOT_SHARE = 0.1  # of the runs: members fall behind all the time and live on snapshots
+SNAPSHOT_FAULTS = (
+    "long absence", "slow disk", "kill", "pause", "partition", "one way", "slow link",
+    "isolate leader", "power", "clog",
+)  # fmt: skip
+
+
 def draw_shape(rng: random.Random) -> Shape:
     """A cluster and a mix of faults."""
     tick_ms, election_ms = rng.choice(((29, 271), (101, 521), (100, 1000)))
     election_ticks = election_ms // tick_ms
     mix = tuple(name for name in FAULTS if rng.random() < 0.45)
-    return Shape(
+    shape = Shape(
         members=rng.choice((1, 3, 3, 3, 3, 5)),
         tick_ms=tick_ms,
         election_ticks=election_ticks,
@@ -94,3 +101,9 @@ def draw_shape(rng: random.Random) -> Shape:
         fault_every_ms=rng.choice((300, 700, 1500)),
         safety_ms=rng.choice((8_000, 15_000)),
     )
+    if rng.random() < SNAPSHOT_SHARE:
+        return shape._replace(
+            members=rng.choice((3, 5)), snapshot_count=50, snapshot_keep_entries=1, think_ms=10,
+            faults=SNAPSHOT_FAULTS, safety_ms=15_000,
+        )  # fmt: skip
+    return shape
