@@ -98,7 +98,7 @@ def replica_config(config: ServerConfig) -> ReplicaConfig:
 
 
 def restore_store(chunks: Iterable[bytes]) -> Store:
-    """The store out of a snapshot's content. Raises ValueError where it makes no sense."""
+    """The store out of a snapshot's content. Raises CorruptSnapshot."""
     restorer = Restorer()
     for chunk in chunks:
         restorer.feed(chunk)

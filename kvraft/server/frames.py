@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kvraft.raft.message import MESSAGE_KINDS, from_wire
+from kvraft.raft.message import MESSAGE_KINDS, MalformedMessage, from_wire
 from kvraft.server.forwarding import Forward, ForwardReply, Verdict
 from kvraft.transport.codec import Frame, MalformedFrame
 
@@ -20,12 +20,15 @@ FRAME_NUMBERS: dict[type[Frame], int] = {
 
 
 def frame_from_wire(number: int, fields: tuple[Any, ...]) -> Frame:
-    """A frame from its kind and fields, all checked. Raises MalformedFrame or ValueError."""
+    """A frame from its kind and fields, all checked. Raises MalformedFrame."""
     if number == _FORWARD:
         return _forward(fields)
     if number == _FORWARD_REPLY:
         return _forward_reply(fields)
-    return from_wire(number, fields)
+    try:
+        return from_wire(number, fields)
+    except MalformedMessage as error:
+        raise MalformedFrame(str(error)) from error
 
 
 def _forward(fields: tuple[Any, ...]) -> Forward:

@@ -35,14 +35,15 @@ class LogTime:
         self._follows_log = True
         return self.now_ns()
 
-    def observe(self, stamp_ns: int) -> None:
-        """Follow a stamp that was applied now, having been made a moment ago.
+    def observe(self, stamp_ns: int, *, fresh: bool) -> None:
+        """Follow a stamp that was applied now; `fresh` if it was made a moment ago as well.
 
-        Network and commit delay make each stamp look a little old, so only those ahead of the
-        estimate move it; the first one replaces what the wall clock suggested.
+        Network and commit delay make each stamp look a little old, so as a rule only those ahead
+        of the estimate move it. The first fresh one replaces what the wall clock suggested. One
+        from a backlog must not: it would set this member back by the age of the backlog, and
+        keys written in its log time would die early under the next leader.
         """
-        if self._follows_log and stamp_ns <= self.now_ns():
-            return
-        self._follows_log = True
-        self._monotonic_ns = self._clock.monotonic_ns()
-        self._log_ns = stamp_ns
+        if stamp_ns > self.now_ns() or (fresh and not self._follows_log):
+            self._monotonic_ns = self._clock.monotonic_ns()
+            self._log_ns = stamp_ns
+        self._follows_log = self._follows_log or fresh

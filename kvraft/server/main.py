@@ -31,6 +31,7 @@ from kvraft.server.member import Member
 from kvraft.server.urls import address
 from kvraft.storage import Files, PosixFiles, Recovered, Storage
 from kvraft.storage.starts import next_start
+from kvraft.store.errors import CorruptSnapshot
 from kvraft.store.store import Store
 
 if TYPE_CHECKING:
@@ -258,7 +259,7 @@ def _restore(storage: Storage, recovered: Recovered) -> Store:
         return Store()
     try:
         return bootstrap.restore_store(storage.read_snapshot(meta))
-    except ValueError as error:
+    except CorruptSnapshot as error:
         raise Corrupt(
             "the newest snapshot", 0, str(error), "restore this member from the others"
         ) from error

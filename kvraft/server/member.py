@@ -17,7 +17,7 @@ from kvraft import limits
 from kvraft.api.service import MemberInfo, Unavailable
 from kvraft.errors import DiskFull, StorageError
 from kvraft.raft.core import Role
-from kvraft.raft.message import InstallSnapshot, from_wire
+from kvraft.raft.message import InstallSnapshot
 from kvraft.server import membership
 from kvraft.server.driver import Driver
 from kvraft.server.frames import FRAME_NUMBERS, frame_from_wire
@@ -26,6 +26,7 @@ from kvraft.server.logs import logger
 from kvraft.server.peerstats import PeerStats
 from kvraft.server.urls import address
 from kvraft.store.codec import Restorer
+from kvraft.store.errors import CorruptSnapshot
 from kvraft.transport.codec import FrameEncoder, MalformedFrame
 from kvraft.transport.hub import PeerHub
 from kvraft.transport.listener import Document, PeerConnection, peer_protocol_factory
@@ -266,7 +267,7 @@ class Member:
             await _cancel(previous)
         try:
             message, store = await self._read_snapshot(reader)
-        except (OSError, TimeoutError, MalformedFrame, ValueError, DiskFull) as error:
+        except (OSError, TimeoutError, MalformedFrame, CorruptSnapshot, DiskFull) as error:
             _log.warning("a snapshot from the leader could not be taken: %s", error)
             return
         except StorageError as error:
@@ -386,7 +387,7 @@ async def _cancel(task: asyncio.Task[object]) -> None:
 def _install_message(item: object, member_id: int) -> InstallSnapshot:
     if type(item) is not tuple or not item or type(item[0]) is not int:
         raise MalformedFrame("a snapshot begins with an InstallSnapshot frame")
-    message = from_wire(item[0], item[1:])
+    message = frame_from_wire(item[0], item[1:])
     if type(message) is not InstallSnapshot or message.to != member_id:
         raise MalformedFrame("a snapshot for another member")
     return message

@@ -22,7 +22,7 @@ from kvraft.api.service import MemberInfo, Unavailable
 from kvraft.raft.core import Role
 from kvraft.raft.entry import ConfChangeKind, EntryKind, SnapshotMeta, decode_conf_change
 from kvraft.raft.errors import ProposalRefused
-from kvraft.raft.message import InstallSnapshot, Message
+from kvraft.raft.message import Append, InstallSnapshot, Message
 from kvraft.server import membership
 from kvraft.server.forwarding import Forward, ForwardReply, Inbox, Outbox, Verdict
 from kvraft.server.logtime import LogTime
@@ -112,6 +112,7 @@ class Replica:
         self._snapshot_index = core.applied
         self._snapshot_running = False
         self._stamped_ns = 0
+        self._contact_commit: int | None = None
         self._published = False
         self._leader_since_ns = 0
         self._last_leader = 0
@@ -148,6 +149,14 @@ class Replica:
                 self._hold_queue = True  # ask again after the next tick, not in a tight circle
         else:
             self.core.step(frame)
+            if self._contact_commit is None and isinstance(frame, Append):
+                self._note_contact(frame)
+
+    def _note_contact(self, append: Append) -> None:
+        """Remember how far the log had come when this leader was first heard without a break:
+        what it stamps behind that is stamped now, not read from a backlog."""
+        if append.sender == self.core.leader and append.term == self.core.term:
+            self._contact_commit = append.commit
 
     def propose(self, request: Request, done: Done) -> None:
         """Write `request` to the log; `done` is called exactly once with the outcome."""
@@ -176,6 +185,8 @@ class Replica:
         if len(self._incoming) < limits.MAX_INCOMING_SNAPSHOTS:
             self._incoming[message.meta] = store
             self.core.step(message)
+            if self.core.installing != message.meta:
+                self._incoming.pop(message.meta, None)  # of an old term, or not needed any more
 
     def report_unreachable(self, member: int) -> None:
         """Frames to this member are being lost."""
@@ -383,8 +394,9 @@ class Replica:
     def _apply_internal(self, request_id: int, request: Request) -> None:
         if request.op == Op.SYNC:
             self.store.apply(request)
-            if self.applied_index > self._recovered_last:
-                self.log_time.observe(request.time_ns)
+            contact = self._contact_commit
+            fresh = contact is not None and self.applied_index > contact
+            self.log_time.observe(request.time_ns, fresh=fresh)
             return
         try:
             outcome = self.store.apply(request)
@@ -423,6 +435,7 @@ class Replica:
 
     def _leader_changed(self) -> None:
         core = self.core
+        self._contact_commit = None
         if core.leader != self._last_leader:
             self._last_leader = core.leader
             if core.leader:

@@ -39,7 +39,7 @@ def test_a_wall_clock_behind_the_log_does_not_turn_it_back() -> None:
 def test_the_first_stamp_of_another_leader_replaces_the_wall_clock() -> None:
     clock = ManualClock(BOOT + HOUR)
     log_time = LogTime(clock, 0)
-    log_time.observe(BOOT)
+    log_time.observe(BOOT, fresh=True)
     assert log_time.now_ns() == BOOT
     clock.advance(SECOND)
     assert log_time.now_ns() == BOOT + SECOND
@@ -48,11 +48,11 @@ def test_the_first_stamp_of_another_leader_replaces_the_wall_clock() -> None:
 def test_later_stamps_only_move_it_forward() -> None:
     clock = ManualClock(BOOT)
     log_time = LogTime(clock, 0)
-    log_time.observe(BOOT)
+    log_time.observe(BOOT, fresh=True)
     clock.advance(10 * SECOND)
-    log_time.observe(BOOT + 9 * SECOND)
+    log_time.observe(BOOT + 9 * SECOND, fresh=True)
     assert log_time.now_ns() == BOOT + 10 * SECOND, "a stamp is always a little old"
-    log_time.observe(BOOT + 11 * SECOND)
+    log_time.observe(BOOT + 11 * SECOND, fresh=True)
     assert log_time.now_ns() == BOOT + 11 * SECOND
     clock.advance(SECOND)
     assert log_time.now_ns() == BOOT + 12 * SECOND
@@ -63,5 +63,16 @@ def test_a_leader_is_not_set_back_by_its_own_stamps() -> None:
     log_time = LogTime(clock, 0)
     stamp = log_time.stamp()
     clock.advance(SECOND)
-    log_time.observe(stamp)
+    log_time.observe(stamp, fresh=True)
     assert log_time.now_ns() == BOOT + SECOND
+
+
+def test_a_stamp_from_a_backlog_moves_it_forward_only() -> None:
+    clock = ManualClock(BOOT)
+    log_time = LogTime(clock, 0)
+    log_time.observe(BOOT - 4 * SECOND, fresh=False)
+    assert log_time.now_ns() == BOOT
+    log_time.observe(BOOT + SECOND, fresh=False)
+    assert log_time.now_ns() == BOOT + SECOND
+    log_time.observe(BOOT, fresh=True)
+    assert log_time.now_ns() == BOOT, "the first fresh one is believed all the same"
