@@ -62,8 +62,9 @@ class Network:
         """When a frame sent now arrives: in order on its link, unless reordering strikes."""
         rng = self._rng
         delay_ns = rng.randint(self.min_delay_ns, self.max_delay_ns)
-        if self.slow and (link[0] in self.slow or link[1] in self.slow):
-            delay_ns += rng.randint(self.slow_ns // 2, self.slow_ns)
+        lag_ns = self.lag_ns(link)
+        if lag_ns:
+            delay_ns += rng.randint(lag_ns // 2, lag_ns)
         if self.reorder and rng.random() < self.reorder:
             self._world.faults["frame overtaken"] += 1
             return delay_ns + rng.randint(0, 10) * self.max_delay_ns
@@ -71,6 +72,11 @@ class Network:
         arrives_ns = max(self._latest.get(link, 0), now_ns + delay_ns)
         self._latest[link] = arrives_ns
         return arrives_ns - now_ns
+
+    def lag_ns(self, link: tuple[int, int]) -> int:
+        """How much slower than usual this link is at most."""
+        slow = self.slow and (link[0] in self.slow or link[1] in self.slow)
+        return self.slow_ns if slow else 0
 
     def connected(self, sender: int, to: int) -> bool:
         """Whether frames pass at all at this moment."""

@@ -28,6 +28,7 @@ def start_transfer(sender: Member, message: InstallSnapshot, ended: Callable[[bo
     peer = sender.cluster.members[message.to]
     chunks = [*sender.storage.read_snapshot(message.meta)]
     sender_life, peer_life = sender.life, peer.life
+    link = (sender.number, peer.number)
     world.note("snapshot", message.meta.index, "from", sender.number, "to", peer.number)
     world.faults["snapshot sent"] += 1
     over = False
@@ -58,7 +59,8 @@ def start_transfer(sender: Member, message: InstallSnapshot, ended: Callable[[bo
         else:
             peer.soon(peer_life, lambda: receiver.take(chunks[place]))
             world.after(
-                sender.rng.randint(1, 5) * MILLISECOND_NS + network.slow_ns, lambda: step(place + 1)
+                sender.rng.randint(1, 5) * MILLISECOND_NS + network.lag_ns(link),
+                lambda: step(place + 1),
             )
 
     def wait() -> None:

