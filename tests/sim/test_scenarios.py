@@ -102,7 +102,6 @@ def test_a_long_absent_member_gets_a_snapshot_and_its_watchers_go_on() -> None:
     assert any(watch.ended == "" and watch.events for watch in watches)
 
 
-@pytest.mark.xfail(reason="a snapshot that consensus ignores is kept, and in time keeps out others")
 def test_snapshots_that_consensus_ignored_do_not_keep_out_later_ones() -> None:
     run, leader = _started(QUIET._replace(think_ms=10, snapshot_count=50))
     away = _follower(run, leader)
