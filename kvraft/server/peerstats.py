@@ -88,11 +88,10 @@ class PeerStats:
         """Frames have arrived from a peer."""
         now_ns = self._clock.monotonic_ns()
         for frame in frames:
-            kind = type(frame)
-            if kind is Append:
-                self._received.add(now_ns, _size(frame))  # type: ignore[arg-type]
-            elif kind is AppendReply:
-                self._answered(frame, now_ns)  # type: ignore[arg-type]
+            if isinstance(frame, Append):
+                self._received.add(now_ns, _size(frame))
+            elif isinstance(frame, AppendReply):
+                self._answered(frame, now_ns)
 
     def sent(self, frames: Sequence[Frame]) -> None:
         """Frames leave for peers."""

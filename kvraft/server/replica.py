@@ -418,7 +418,7 @@ class Replica:
         for watcher in self.store.take_woken():
             owner = watcher.owner
             if owner is not None:
-                owner.watch_ready(watcher)  # type: ignore[attr-defined]
+                owner.watch_ready(watcher)
 
     def _install(self, meta: SnapshotMeta) -> None:
         old, self.store = self.store, self._incoming.pop(meta)

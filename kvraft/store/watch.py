@@ -13,6 +13,7 @@ WATCH_QUEUE.
 from __future__ import annotations
 
 from collections import deque
+from typing import Protocol
 
 from kvraft.limits import WATCH_QUEUE
 from kvraft.store.event import Event
@@ -20,6 +21,13 @@ from kvraft.store.node import Node
 from kvraft.store.path import hidden_child, is_below
 
 __all__ = ["Hub", "Watcher"]
+
+
+class Owner(Protocol):
+    """Whoever serves the client of a watcher."""
+
+    def watch_ready(self, watcher: Watcher) -> None:
+        """Events have come, or the watcher was closed."""
 
 
 class Watcher:
@@ -51,7 +59,7 @@ class Watcher:
         self.closed = False  # nothing will come after what is in the queue
         self.overflowed = False  # closed because the queue was full: events were lost
         self.hub: Hub | None = None  # where it is registered
-        self.owner: object | None = None  # set by whoever serves the client
+        self.owner: Owner | None = None  # set by whoever serves the client
         self.woken = False  # already in the hub's list
 
     def wants_past(self, event: Event) -> bool:

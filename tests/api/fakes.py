@@ -90,7 +90,7 @@ class FakeService:
         for watcher in self.store.take_woken():
             owner = watcher.owner
             if owner is not None:
-                owner.watch_ready(watcher)  # type: ignore[attr-defined]
+                owner.watch_ready(watcher)
 
     def read_barrier(self, done: BarrierDone) -> None:
         if self.held_barriers is not None:
