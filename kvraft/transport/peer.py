@@ -62,6 +62,7 @@ class _StreamProtocol(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.accepted.done():
             self.accepted.set_exception(HandshakeError("connection closed"))
+            self.accepted.exception()  # seen: nobody waits for it if dialling was given up
         if not self.closed.done():
             self.closed.set_result(None)
 
