@@ -17,6 +17,7 @@ import shutil
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -269,8 +270,12 @@ def main(arguments: list[str] | None = None) -> int:
     failure = ""
     try:
         asyncio.run(run.execute())
-    except* (Violation, AssertionError, TimeoutError) as group:
+    except* Violation as group:
         failure = "; ".join(str(error) for error in _leaves(group))
+    except* Exception as group:
+        # No verdict is no pass: the harness itself may be at fault, and its data is kept, too.
+        traceback.print_exception(group)
+        failure = f"no verdict: {_leaves(group)[0]!r}"
     finally:
         run.fleet.cluster.kill()
     if sys.stderr.isatty():
