@@ -107,7 +107,10 @@ class Client:
         """One write through this very member."""
         self._leave()
         self._member = member
-        return await self.once((Request(Op.SET, path, self._value()), path, False))
+        try:
+            return await self.once((Request(Op.SET, path, self._value()), path, False))
+        finally:
+            self._leave()
 
     async def once(self, task: tuple[Request | None, bytes, bool]) -> Operation:
         """Carry out one operation and record it."""
