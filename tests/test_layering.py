@@ -35,7 +35,12 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "kvraft.store": BASE,
     "kvraft.storage": (*BASE, "kvraft.raft.entry"),
     "kvraft.transport": (*BASE, "kvraft.raft", "kvraft.clock"),
-    "kvraft.api": (*BASE, "kvraft.store", "kvraft.clock"),
+    "kvraft.api": (*BASE, "kvraft.store", "kvraft.auth", "kvraft.clock"),
+    "kvraft.auth": (*BASE, "kvraft.store", "kvraft.clock"),
+    "kvraft.auth.model": BASE,
+    "kvraft.auth.permission": (*BASE, "kvraft.auth.model"),
+    "kvraft.discovery": ("kvraft",),
+    "kvraft.proxy": ("kvraft",),
     "kvraft.server": ("kvraft",),
     "kvraft": ("kvraft",),
     # the command line programs talk to a server as any client does
@@ -44,7 +49,13 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
 }
 
 # Packages and modules that decide and do nothing else.
-PURE: Final = ("kvraft.raft", "kvraft.store", "kvraft.storage.record")
+PURE: Final = (
+    "kvraft.raft",
+    "kvraft.store",
+    "kvraft.storage.record",
+    "kvraft.auth.model",
+    "kvraft.auth.permission",
+)
 IMPURE_MODULES: Final = frozenset(
     "asyncio concurrent logging multiprocessing os pathlib random secrets select selectors shutil "
     "signal socket ssl subprocess sys tempfile threading time uuid uvloop aiohttp httptools".split()

@@ -1,0 +1,1 @@
+"""Users, roles and permissions of the v2 API."""

@@ -1,0 +1,1 @@
+"""Finding the first members of a cluster: the discovery protocol, its service, DNS."""

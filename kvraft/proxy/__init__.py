@@ -1,0 +1,1 @@
+"""Proxy mode: a process that is no member and hands requests to those that are."""
