@@ -6,7 +6,7 @@ that holds the status and all the texts. The checks that matter for a new cluste
 restarting member must not fail, are `check_new_cluster` and `check_joining`.
 
 The messages and exit codes are those of etcd 2.3: 2 for flags that cannot be read, 1 for
-settings that make no sense. A setting whose function does not exist here is refused, never ignored.
+settings that make no sense.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from kvraft.server.flags import FlagSet, FlagSyntaxError, FlagValueError, HelpWa
 from kvraft.server.logs import LineFormatter, LogLine, parse_level
 from kvraft.server.quoting import quote
 from kvraft.server.urls import UrlError, address, parse_urls, resolve_host, same_urls
+from kvraft.transport.tls import TlsFiles
 
 MAX_ELECTION_MS: Final = 50_000
 MIN_ELECTION_HEARTBEATS: Final = 5
@@ -43,8 +44,11 @@ class Exit(NamedTuple):
 class ServerConfig:
     """Everything a member is told from outside; complete and checked.
 
-    URL lists are sorted. `lines` holds what there is to log about the settings themselves, in
-    order, once logging is set up.
+    URL lists are sorted. `initial_cluster` is empty where discovery or DNS has to fill it. 0 stands
+    for "no limit" in `max_*` and `proxy_*_timeout_ms`, for "off" in `slow_request_ms` and
+    `corrupt_check_interval_s`. `given` names the flags that were set, here or in the environment;
+    `check` is true if the settings are to be examined and nothing started. `lines` holds what
+    there is to log about the settings themselves, in order, once logging is set up.
     """
 
     name: str
@@ -65,8 +69,26 @@ class ServerConfig:
     cors: tuple[str, ...]
     host_whitelist: tuple[str, ...]
     strict_reconfig_check: bool
+    client_tls: TlsFiles
+    peer_tls: TlsFiles
+    discovery: str
+    discovery_fallback: str
+    discovery_proxy: str
+    discovery_srv: str
+    proxy: str
+    proxy_failure_wait_ms: int
+    proxy_refresh_interval_ms: int
+    proxy_dial_timeout_ms: int
+    proxy_write_timeout_ms: int
+    proxy_read_timeout_ms: int
+    force_new_cluster: bool
+    enable_pprof: bool
     debug: bool
+    log_format: str
     log_package_levels: tuple[tuple[str, int], ...]
+    slow_request_ms: int
+    corrupt_check_interval_s: int
+    check: bool
     given: frozenset[str]
     lines: tuple[LogLine, ...]
 
@@ -201,7 +223,8 @@ def _build(flags: FlagSet) -> ServerConfig:
     heartbeat_ms, election_ms = _timing(flags)
     name = flags.text("name")
     cluster = _initial_cluster(flags, name)
-    _check_supported(flags, (*listen_peer, *advertise_peer, *listen_client), cluster)
+    if flags.truth("experimental-v3demo"):
+        raise _fatal("flag -experimental-v3demo is not supported: only the v2 API is served")
     for url in (*listen_peer, *listen_client):
         if address(url).port > MAX_PORT:
             raise _fatal(f"listen tcp: address {address(url).port}: invalid port")
@@ -225,8 +248,26 @@ def _build(flags: FlagSet) -> ServerConfig:
         cors=flags.items("cors"),
         host_whitelist=flags.items("host-whitelist"),
         strict_reconfig_check=flags.truth("strict-reconfig-check"),
+        client_tls=_tls_files(flags, ""),
+        peer_tls=_tls_files(flags, "peer-"),
+        discovery=flags.text("discovery"),
+        discovery_fallback=flags.text("discovery-fallback"),
+        discovery_proxy=flags.text("discovery-proxy"),
+        discovery_srv=flags.text("discovery-srv"),
+        proxy=flags.text("proxy"),
+        proxy_failure_wait_ms=flags.number("proxy-failure-wait"),
+        proxy_refresh_interval_ms=flags.number("proxy-refresh-interval"),
+        proxy_dial_timeout_ms=flags.number("proxy-dial-timeout"),
+        proxy_write_timeout_ms=flags.number("proxy-write-timeout"),
+        proxy_read_timeout_ms=flags.number("proxy-read-timeout"),
+        force_new_cluster=flags.truth("force-new-cluster"),
+        enable_pprof=flags.truth("enable-pprof"),
         debug=flags.truth("debug"),
+        log_format=flags.text("log-format"),
         log_package_levels=levels,
+        slow_request_ms=flags.number("slow-request-ms"),
+        corrupt_check_interval_s=flags.number("corrupt-check-interval"),
+        check=flags.truth("check"),
         given=frozenset(flags.given),
         lines=tuple(flags.lines),
     )
@@ -247,6 +288,19 @@ def _check_sources(flags: FlagSet) -> None:
 def _has_tls(flags: FlagSet, prefix: str) -> bool:
     names = ("cert-file", "key-file", "ca-file", "trusted-ca-file")
     return any(flags.text(prefix + name) for name in names)
+
+
+def _tls_files(flags: FlagSet, prefix: str) -> TlsFiles:
+    """One side's certificates; the old flag for a CA also asked for certificates."""
+    old, trusted = flags.text(f"{prefix}ca-file"), flags.text(f"{prefix}trusted-ca-file")
+    if old and trusted and old != trusted:
+        raise _unverified(f"Set only one of flags -{prefix}trusted-ca-file and -{prefix}ca-file.")
+    return TlsFiles(
+        flags.text(f"{prefix}cert-file"),
+        flags.text(f"{prefix}key-file"),
+        flags.truth(f"{prefix}client-cert-auth") or bool(old),
+        trusted or old,
+    )
 
 
 def _urls(flags: FlagSet, name: str, old_name: str, tls: bool) -> tuple[str, ...]:
@@ -293,38 +347,14 @@ def _timing(flags: FlagSet) -> tuple[int, int]:
 
 
 def _initial_cluster(flags: FlagSet, name: str) -> dict[str, tuple[str, ...]]:
+    if flags.text("discovery") or flags.text("discovery-srv"):
+        return {}
     if "initial-cluster" not in flags.given:
         return {name: options.DEFAULT_PEER_URLS}
     try:
         return parse_cluster(flags.text("initial-cluster"))
     except UrlError as error:
         raise _fatal(f"error setting up initial cluster: {error}") from None
-
-
-def _check_supported(
-    flags: FlagSet, urls: Iterable[str], cluster: Mapping[str, tuple[str, ...]]
-) -> None:
-    """Refuse what would need a function that is not there, rather than run without it."""
-    for name in ("discovery", "discovery-srv"):
-        if flags.text(name):
-            raise _unsupported(name, "name the first members with -initial-cluster instead")
-    if flags.text("proxy") != "off":
-        raise _unsupported("proxy", "only members can be started")
-    for prefix in ("", "peer-"):
-        for name in ("cert-file", "key-file", "trusted-ca-file", "ca-file"):
-            if flags.text(prefix + name):
-                raise _unsupported(prefix + name, "connections are not encrypted")
-        if flags.truth(prefix + "client-cert-auth"):
-            raise _unsupported(prefix + "client-cert-auth", "connections are not encrypted")
-    for url in (*urls, *(url for member in cluster.values() for url in member)):
-        if url.startswith("https:"):
-            raise _fatal(f"{url}: https is not supported yet, connections are not encrypted")
-    for name, reason in (
-        ("force-new-cluster", "nothing has been changed"),
-        ("experimental-v3demo", "only the v2 API is served"),
-    ):
-        if flags.truth(name):
-            raise _unsupported(name, reason)
 
 
 def _data_dir(flags: FlagSet, name: str) -> str:
@@ -404,7 +434,3 @@ def _unverified(reason: str, *more: LogLine) -> _Refused:
 
 def _fatal(text: str) -> _Refused:
     return _Refused(LogLine(logging.CRITICAL, "etcdmain", text))
-
-
-def _unsupported(name: str, remark: str) -> _Refused:
-    return _fatal(f"flag -{name} is not supported yet: {remark}")

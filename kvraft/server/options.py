@@ -25,9 +25,10 @@ _HELP_WIDTH: Final = 92
 _HELP_INDENT: Final = " " * 6
 
 USAGE: Final = """\
-usage: kvraft [flags]      start a member of a cluster
-       kvraft --version    show the version
-       kvraft --help       show every flag, with examples
+usage: kvraft [flags]           start a member of a cluster, or a proxy
+       kvraft --check [flags]   say what these flags would run into; start nothing
+       kvraft --version         show the version
+       kvraft --help            show every flag, with examples
 """
 
 EXAMPLES: Final = """\
@@ -65,15 +66,15 @@ class _Option(NamedTuple):
     boolean: bool = False
 
 
-def _text(name: str, help_: str = "", default: str = "") -> _Option:
+def _text(name: str, help_: str, default: str = "") -> _Option:
     return _Option(name, flags.read_text, default, help_)
 
 
-def _number(name: str, default: int, help_: str = "") -> _Option:
+def _number(name: str, default: int, help_: str) -> _Option:
     return _Option(name, flags.read_unsigned, default, help_)
 
 
-def _boolean(name: str, help_: str = "", default: bool = False) -> _Option:
+def _boolean(name: str, help_: str, default: bool = False) -> _Option:
     return _Option(name, flags.read_boolean, default, help_, True)
 
 
@@ -81,18 +82,22 @@ def _urls(name: str, default: tuple[str, ...], help_: str) -> _Option:
     return _Option(name, flags.read_urls, default, help_)
 
 
-def _choice(name: str, *choices: str, help_: str = "") -> _Option:
+def _choice(name: str, *choices: str, help_: str) -> _Option:
     """The first choice is the default."""
     return _Option(name, flags.read_choice(*choices), choices[0], help_)
 
 
-def _tls(prefix: str) -> tuple[_Option, ...]:
+def _tls(prefix: str, callers: str) -> tuple[_Option, ...]:
+    """The five flags of one port's certificates; `callers` is who connects there."""
     return (
-        _text(f"{prefix}cert-file"),
-        _text(f"{prefix}key-file"),
-        _boolean(f"{prefix}client-cert-auth"),
-        _text(f"{prefix}trusted-ca-file"),
-        _text(f"{prefix}ca-file"),
+        _text(f"{prefix}cert-file", f"Certificate shown to {callers}, PEM; for https URLs."),
+        _text(f"{prefix}key-file", "The key that belongs to it, PEM."),
+        _boolean(f"{prefix}client-cert-auth", f"Ask {callers} for a certificate."),
+        _text(f"{prefix}trusted-ca-file", f"Who must have signed the certificates of {callers}."),
+        _text(
+            f"{prefix}ca-file",
+            f"Deprecated: --{prefix}trusted-ca-file and --{prefix}client-cert-auth in one.",
+        ),
     )
 
 
@@ -148,7 +153,8 @@ _GROUPS: Final[tuple[tuple[str, tuple[_Option, ...]], ...]] = (
                 "initial-cluster-state",
                 "new",
                 "existing",
-                help_="Whether the cluster is founded or joined. No effect once data exist.",
+                help_="Whether the cluster is founded (new) or joined (existing). No effect once "
+                "there are data.",
             ),
             _text(
                 "initial-cluster-token",
@@ -156,6 +162,15 @@ _GROUPS: Final[tuple[tuple[str, tuple[_Option, ...]], ...]] = (
                 "etcd-cluster",
             ),
             _urls("advertise-client-urls", DEFAULT_CLIENT_URLS, "Where clients reach this member."),
+            _text("discovery", "URL under which the first members find each other."),
+            _choice(
+                "discovery-fallback",
+                "proxy",
+                "exit",
+                help_="What to do when the discovered cluster is full: proxy or exit.",
+            ),
+            _text("discovery-proxy", "HTTP proxy for the way to the discovery URL only."),
+            _text("discovery-srv", "Domain whose SRV records name the first members."),
             _boolean(
                 "strict-reconfig-check",
                 "Refuse changes of the membership that would cost the majority.",
@@ -164,43 +179,74 @@ _GROUPS: Final[tuple[tuple[str, tuple[_Option, ...]], ...]] = (
         ),
     ),
     (
-        "logging and profiling",
+        "proxy",
+        (
+            _choice(
+                "proxy",
+                "off",
+                "readonly",
+                "on",
+                help_="Pass requests on to the members of a cluster instead of being one: off, "
+                "readonly or on.",
+            ),
+            _number(
+                "proxy-failure-wait",
+                5000,
+                "Milliseconds for which a member that did not answer is left alone.",
+            ),
+            _number("proxy-refresh-interval", 30000, "Milliseconds between looks for members."),
+            _number("proxy-dial-timeout", 1000, "Milliseconds to reach a member; 0: no limit."),
+            _number("proxy-write-timeout", 5000, "Milliseconds to hand over a request; 0: none."),
+            _number("proxy-read-timeout", 0, "Milliseconds to wait for an answer; 0: for ever."),
+        ),
+    ),
+    ("security", (*_tls("", "clients"), *_tls("peer-", "other members"))),
+    (
+        "logging and diagnosis",
         (
             _boolean("debug", "Log everything."),
             _text("log-package-levels", "Levels of parts: etcdserver=WARNING,raft=CRITICAL"),
-            _boolean("enable-pprof", "Accepted; there is no Go runtime to look into."),
+            _choice("log-format", "text", "json", help_="How a line of the log is written."),
+            _number(
+                "slow-request-ms",
+                500,
+                "Log requests that take longer than so many milliseconds, and why; 0: none.",
+            ),
+            _number(
+                "corrupt-check-interval",
+                600,
+                "Seconds between comparisons of the members' key spaces; 0: none.",
+            ),
+            _boolean("enable-pprof", "Serve what the process is doing under /debug/pprof."),
+        ),
+    ),
+    (
+        "unsafe",
+        (
+            _boolean(
+                "force-new-cluster",
+                "Make a cluster of one out of this member's data, when the majority is lost for "
+                "good. Never while another member runs; leave it out at the next start.",
+            ),
         ),
     ),
     (
         "other",
         (
+            _boolean("check", "Say what these flags would run into, and end; changes nothing."),
             _boolean("version", "Show the version."),
             _boolean("enable-v2", "Accepted for scripts made for etcd 3; always the case."),
         ),
     ),
 )
 
-# Known to etcd 2.3 and checked like the others, but what they ask for cannot be done: setting one
-# of those that matter ends the start.
-_UNAVAILABLE: Final = (
-    _text("discovery"),
-    _choice("discovery-fallback", "proxy", "exit"),
-    _text("discovery-proxy"),
-    _text("discovery-srv"),
-    _choice("proxy", "off", "readonly", "on"),
-    _number("proxy-failure-wait", 5000),
-    _number("proxy-refresh-interval", 30000),
-    _number("proxy-dial-timeout", 1000),
-    _number("proxy-write-timeout", 5000),
-    _number("proxy-read-timeout", 0),
-    *_tls(""),
-    *_tls("peer-"),
-    _boolean("force-new-cluster"),
-    # The preview of the v3 API.
-    _boolean("experimental-v3demo"),
-    _text("experimental-gRPC-addr", default="127.0.0.1:2378"),
-    _number("experimental-auto-compaction-retention", 0),
+# The preview of the v3 API is known to etcd 2.3; it is not served here.
+_EXPERIMENTAL: Final = (
+    _boolean("experimental-v3demo", "Refused."),
+    _text("experimental-gRPC-addr", "Without effect.", "127.0.0.1:2378"),
+    _number("experimental-auto-compaction-retention", 0, "Without effect."),
 )
+_V3_NAMES: Final = tuple(option.name for option in _EXPERIMENTAL)
 _OLD_ADDRESSES: Final = ("addr", "bind-addr", "peer-addr", "peer-bind-addr")
 _GONE: Final = ("peers", "peers-file")
 _IGNORED: Final = (
@@ -220,10 +266,18 @@ _IGNORED: Final = (
 )
 
 
+_OBSOLETE_HELP: Final = (
+    ("flags of etcd 0.4 that stand for a URL each (deprecated)", _OLD_ADDRESSES),
+    ("flags of etcd 0.4 that are ignored", _IGNORED),
+    ("flags of etcd 0.4 that are refused", _GONE),
+    ("flags for etcd's preview of the v3 API, which is not served", _V3_NAMES),
+)
+
+
 def new_flag_set() -> FlagSet:
     """All flags with their defaults."""
     listed = (option for _title, options in _GROUPS for option in options)
-    known = [Flag(o.name, o.read, o.default, o.boolean) for o in (*listed, *_UNAVAILABLE)]
+    known = [Flag(o.name, o.read, o.default, o.boolean) for o in (*listed, *_EXPERIMENTAL)]
     known += (Flag(name, flags.read_ip_port, "") for name in _OLD_ADDRESSES)
     known += (Flag(name, flags.refuse(name), "") for name in _GONE)
     known += (Flag(name, flags.read_text, "", boolean=True, ignored=True) for name in _IGNORED)
@@ -238,9 +292,9 @@ def help_text() -> str:
         for option in options:
             parts.append(f"  --{option.name}{_shown_default(option.default)}\n")
             parts.append(_filled(option.help))
-    names = ", ".join(f"--{option.name}" for option in _UNAVAILABLE)
-    parts.append("\nflags of etcd 2.3 that ask for what is not available yet:\n")
-    parts.append(_filled(names))
+    for title, names in _OBSOLETE_HELP:
+        parts.append(f"\n{title}:\n")
+        parts.append(_filled(", ".join(f"--{name}" for name in names)))
     parts.append("\n" + EXAMPLES)
     return "".join(parts)
 

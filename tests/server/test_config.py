@@ -13,6 +13,7 @@ from kvraft.server import config, options
 from kvraft.server.config import Exit, ServerConfig
 from kvraft.server.logs import NOTICE
 from kvraft.server.options import DEFAULT_CLIENT_URLS, DEFAULT_PEER_URLS
+from kvraft.transport.tls import TlsFiles
 
 HINT = " See 'etcd --help'."
 MUST_ADVERTISE = (
@@ -254,21 +255,7 @@ def test_the_longest_election_timeout() -> None:
 @pytest.mark.parametrize(
     ("argv", "reason"),
     [
-        (["--discovery", "http://d:1/x"], "flag -discovery is not supported yet"),
-        (["--discovery-srv", "example.com"], "flag -discovery-srv is not supported yet"),
-        (["--proxy", "on"], "flag -proxy is not supported yet"),
-        (["--proxy=readonly"], "flag -proxy is not supported yet"),
-        (["--cert-file", "/x"], "flag -cert-file is not supported yet"),
-        (["--key-file", "/x"], "flag -key-file is not supported yet"),
-        (["--trusted-ca-file", "/x"], "flag -trusted-ca-file is not supported yet"),
-        (["--ca-file", "/x"], "flag -ca-file is not supported yet"),
-        (["--client-cert-auth"], "flag -client-cert-auth is not supported yet"),
-        (["--peer-cert-file", "/x"], "flag -peer-cert-file is not supported yet"),
-        (["--peer-client-cert-auth"], "flag -peer-client-cert-auth is not supported yet"),
-        (["--listen-peer-urls", "https://h:1"], "https://h:1: https is not supported yet"),
-        (["--initial-cluster", "a=https://h:1"], "https://h:1: https is not supported yet"),
-        (["--force-new-cluster"], "flag -force-new-cluster is not supported yet"),
-        (["--experimental-v3demo"], "flag -experimental-v3demo is not supported yet"),
+        (["--experimental-v3demo"], "flag -experimental-v3demo is not supported"),
         (["--listen-peer-urls", "http://h:65536"], "listen tcp: address 65536: invalid port"),
         (["--initial-cluster", "a"], "error setting up initial cluster: URL scheme must be http"),
         (
@@ -283,8 +270,60 @@ def test_fatal_settings(argv: list[str], reason: str) -> None:
     assert _texts(outcome)[-1].startswith(f"C etcdmain: {reason}")
 
 
-def test_flags_of_things_not_available_may_be_given_as_off() -> None:
-    _good(["--proxy", "off", "--force-new-cluster=false", "--cert-file=", "--discovery="])
+def test_settings_that_are_off_when_nobody_asks() -> None:
+    found = _good([])
+    assert found.client_tls == found.peer_tls == TlsFiles()
+    assert (found.discovery, found.discovery_proxy, found.discovery_srv) == ("", "", "")
+    assert (found.proxy, found.discovery_fallback) == ("off", "proxy")
+    assert found.proxy_failure_wait_ms == found.proxy_write_timeout_ms == 5000
+    assert found.proxy_refresh_interval_ms == 30000
+    assert (found.proxy_dial_timeout_ms, found.proxy_read_timeout_ms) == (1000, 0)
+    assert not any((found.force_new_cluster, found.enable_pprof, found.check))
+    assert (found.log_format, found.slow_request_ms) == ("text", 500)
+    assert found.corrupt_check_interval_s == 600
+
+
+def test_every_further_setting() -> None:
+    found = _good(
+        [
+            *("--cert-file", "/c", "--key-file", "/k", "--trusted-ca-file", "/t"),
+            *("--peer-cert-file", "/pc", "--peer-key-file", "/pk", "--peer-client-cert-auth"),
+            *("--proxy", "readonly", "--proxy-failure-wait", "1"),
+            *("--proxy-refresh-interval", "2", "--proxy-dial-timeout", "3"),
+            *("--proxy-write-timeout", "4", "--proxy-read-timeout", "5"),
+            *("--discovery", "https://d/x", "--discovery-fallback", "exit"),
+            *("--discovery-proxy", "http://p:1", "--force-new-cluster", "--check"),
+            *("--log-format", "json", "--slow-request-ms", "0"),
+            *("--corrupt-check-interval", "9", "--enable-pprof"),
+        ]
+    )
+    assert found.client_tls == TlsFiles("/c", "/k", False, "/t")
+    assert found.peer_tls == TlsFiles("/pc", "/pk", True, "")
+    assert (found.proxy, found.proxy_failure_wait_ms) == ("readonly", 1)
+    assert (found.proxy_refresh_interval_ms, found.proxy_dial_timeout_ms) == (2, 3)
+    assert (found.proxy_write_timeout_ms, found.proxy_read_timeout_ms) == (4, 5)
+    assert (found.discovery, found.discovery_fallback) == ("https://d/x", "exit")
+    assert found.discovery_proxy == "http://p:1"
+    assert found.force_new_cluster
+    assert found.check
+    assert found.enable_pprof
+    assert (found.log_format, found.slow_request_ms) == ("json", 0)
+    assert found.corrupt_check_interval_s == 9
+
+
+@pytest.mark.parametrize("flag", [["--discovery", "http://d:1/x"], ["--discovery-srv", "e.com"]])
+def test_the_initial_cluster_is_found_by_others(flag: list[str]) -> None:
+    assert _good([*flag, "--name", "a"]).initial_cluster == {}
+
+
+@pytest.mark.parametrize("prefix", ["", "peer-"])
+def test_the_old_flag_for_a_ca_asks_for_certificates_too(prefix: str) -> None:
+    found = _good([f"--{prefix}ca-file", "/ca"])
+    assert (found.peer_tls if prefix else found.client_tls) == TlsFiles("", "", True, "/ca")
+    both = [f"--{prefix}ca-file", "/a", f"--{prefix}trusted-ca-file"]
+    assert _good([*both, "/a"]).name == "default"
+    *_earlier, line = _bad([*both, "/b"]).lines
+    assert f"Set only one of flags -{prefix}trusted-ca-file and -{prefix}ca-file." in line.text
 
 
 def test_environment() -> None:

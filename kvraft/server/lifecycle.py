@@ -1,0 +1,259 @@
+"""One process's life: which mode it starts in, what is started and stopped in which order.
+
+The data directory decides what the process is, before any flag does. Errors that end a start are
+logged where they are noticed; `run` only turns them into an exit code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from kvraft import limits
+from kvraft.api.guards import Guards
+from kvraft.api.port import ClientPort
+from kvraft.clock import SystemClock
+from kvraft.errors import Corrupt, StorageError
+from kvraft.server import bootstrap, ids, logs
+from kvraft.server import config as configuration
+from kvraft.server.collector import Collector
+from kvraft.server.ids import format_id
+from kvraft.server.member import Member
+from kvraft.server.urls import address
+from kvraft.storage import Files, PosixFiles, Recovered, Storage
+from kvraft.storage.starts import next_start
+from kvraft.store.errors import CorruptSnapshot
+from kvraft.store.store import Store
+from kvraft.transport.tls import TlsFiles
+
+if TYPE_CHECKING:
+    from kvraft.server.config import ServerConfig
+
+DRAIN_SECONDS = 0.5
+"""How long requests may take to finish when the member stops."""
+
+_log = logs.logger("etcdserver")
+_main_log = logs.logger("etcdmain")
+
+
+class _Refused(Exception):
+    """The member cannot start; the lines that say why are logged already."""
+
+
+async def run(config: ServerConfig) -> int | signal.Signals:
+    """Run a member until a signal or a failure; the exit code, or the signal."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[int | signal.Signals] = loop.create_future()
+
+    def end(how: int | signal.Signals) -> None:
+        if not ended.done():
+            ended.set_result(how)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, end, number)
+    try:
+        _check_available(config)
+        server = await _start(config, lambda error: _fatal(error, end))
+    except _Refused:
+        return 1
+    how = await ended
+    if isinstance(how, signal.Signals):
+        name = {signal.SIGINT: "interrupt", signal.SIGTERM: "terminated"}[how]
+        logs.logger("osutil").log(logs.NOTICE, "received %s signal, shutting down...", name)
+        await server.member.transfer_leadership()
+    await server.stop()
+    return how
+
+
+def _check_available(config: ServerConfig) -> None:
+    """Refuse what would need a function that is not there, rather than run without it."""
+    wanted = {
+        "discovery": config.discovery,
+        "discovery-srv": config.discovery_srv,
+        "proxy": config.proxy != "off",
+        "force-new-cluster": config.force_new_cluster,
+        "cert-file": config.client_tls != TlsFiles(),
+        "peer-cert-file": config.peer_tls != TlsFiles(),
+    }
+    for name in [name for name, given in wanted.items() if given]:
+        _main_log.critical("flag -%s is not supported yet", name)
+        raise _Refused
+    peers = (url for urls in config.initial_cluster.values() for url in urls)
+    for url in (*config.listen_peer_urls, *config.listen_client_urls, *peers):
+        if url.startswith("https:"):
+            _main_log.critical("%s: https is not supported yet", url)
+            raise _Refused
+
+
+def _fatal(error: BaseException, end: Callable[[int | signal.Signals], None]) -> None:
+    """Something that the member cannot live with: say so and stop, acknowledging nothing more."""
+    _log.critical("%s", error, exc_info=None if isinstance(error, StorageError) else error)
+    logging.shutdown()
+    if isinstance(error, StorageError):
+        # What is on the disk is unknown now: no orderly stop may write to it again.
+        os._exit(1)
+    end(1)
+
+
+class MemberServer:
+    """A member with its client port."""
+
+    def __init__(self, member: Member, guards: Guards) -> None:
+        self.member = member
+        self._port = ClientPort(member, asyncio.get_running_loop(), guards)
+        self._listeners: list[asyncio.Server] = []
+        self._collector = Collector()
+
+    async def start(self, config: ServerConfig) -> None:
+        """Open both ports. Raises OSError for an address that cannot be used."""
+        await self.member.start(config.listen_peer_urls)
+        loop = asyncio.get_running_loop()
+        for url in config.listen_client_urls:
+            where = address(url)
+            self._listeners.append(
+                await loop.create_server(
+                    self._port.connection, where.host, where.port, backlog=limits.LISTEN_BACKLOG
+                )
+            )
+            _main_log.info("listening for client requests on %s", url)
+        self._port.start()
+        self._collector.start()
+
+    async def stop(self) -> None:
+        """Let clients finish, then stop the member."""
+        for listener in self._listeners:
+            listener.close()
+        await self._port.drain(DRAIN_SECONDS)
+        await self.member.stop()
+        self._collector.stop()
+
+
+async def _start(config: ServerConfig, on_fatal: Callable[[BaseException], None]) -> MemberServer:
+    try:
+        storage, recovered, founders = _open(config)
+        store = _restore(storage, recovered)
+        start = next_start(PosixFiles(), config.data_dir, int(time.time()))
+        if not founders:
+            _check_same_cluster(config, recovered, store)
+    except StorageError as error:
+        _log.critical("%s", error)
+        raise _Refused from error
+    identity = recovered.identity
+    clock = SystemClock()
+    replica = bootstrap.build_replica(
+        bootstrap.replica_config(config),
+        bootstrap.raft_config(identity.member_id, config.election_ticks),
+        random.Random(),
+        clock,
+        start,
+        recovered,
+        store,
+    )
+    member = Member(
+        identity,
+        replica,
+        storage,
+        clock,
+        on_fatal=on_fatal,
+        max_snapshots=config.max_snapshots,
+        max_wals=config.max_wals,
+    )
+    server = MemberServer(member, _guards(config))
+    try:
+        await server.start(config)
+    except OSError as error:
+        _main_log.critical("%s", error.strerror or error)
+        await server.stop()
+        raise _Refused from error
+    if founders:
+        member.campaign_when_new(founders)
+    else:
+        member.campaign_when_alone()
+    return server
+
+
+def _guards(config: ServerConfig) -> Guards:
+    """Names by which clients may call this member, beside addresses."""
+    names = {address(url).host for url in config.advertise_client_urls}
+    names |= {socket.gethostname(), *config.host_whitelist}
+    return Guards(names, config.cors, strict=bool(config.host_whitelist))
+
+
+def _open(config: ServerConfig) -> tuple[Storage, Recovered, tuple[int, ...]]:
+    """The data directory; founders are named where this start has created it."""
+    files = PosixFiles()
+    exists = Storage.exists(files, config.data_dir, config.wal_dir)
+    logs.emit(configuration.describe(config, bootstrapping=not exists))
+    if exists:
+        return _reopen(files, config)
+    if config.initial_cluster_state != "new":
+        _main_log.critical("joining an existing cluster is not available in this version")
+        raise _Refused
+    refusal = configuration.check_new_cluster(config)
+    if refusal is not None:
+        configuration.report(refusal, sys.stdout, sys.stderr)
+        raise _Refused
+    founding = bootstrap.found(config.initial_cluster, config.initial_cluster_token, config.name)
+    entries, hard_state = bootstrap.initial_entries(founding.members)
+    storage = Storage.create(
+        files, config.data_dir, founding.identity, entries, hard_state, config.wal_dir
+    )
+    own, cluster = (format_id(i) for i in founding.identity)
+    _log.info("starting member %s in cluster %s", own, cluster)
+    recovered = Recovered(founding.identity, hard_state, None, entries, [])
+    return storage, recovered, tuple(member.id for member in founding.members)
+
+
+def _reopen(files: Files, config: ServerConfig) -> tuple[Storage, Recovered, tuple[int, ...]]:
+    storage, recovered = Storage.open(files, config.data_dir, config.wal_dir)
+    for note in recovered.repaired:
+        _log.warning("%s", note)
+    own, cluster = (format_id(i) for i in recovered.identity)
+    commit = recovered.hard_state.commit
+    _log.info("restarting member %s in cluster %s at commit index %d", own, cluster, commit)
+    return storage, recovered, ()
+
+
+def _check_same_cluster(config: ServerConfig, recovered: Recovered, store: Store) -> None:
+    """Refuse the directory of another cluster, where the flags say which cluster is meant.
+
+    Bootstrap flags are otherwise without effect on a restart: the member may have moved to other
+    addresses since, which shows in its stored peer URLs.
+    """
+    named = {"initial-cluster", "initial-cluster-token"} & config.given
+    if not named or config.initial_cluster_state != "new":
+        return
+    own_id = recovered.identity.member_id
+    flag_urls = config.initial_cluster.get(config.name, ())
+    for urls in (flag_urls, bootstrap.stored_peer_urls(recovered, store)):
+        if ids.member_id(urls, config.initial_cluster_token) == own_id:
+            return
+    _log.critical(
+        "the data directory %s belongs to member %s of cluster %s, which is not the one that "
+        "--initial-cluster and --initial-cluster-token describe; give another --data-dir, or the "
+        "flags that this one was created with",
+        config.data_dir,
+        format_id(own_id),
+        format_id(recovered.identity.cluster_id),
+    )
+    raise _Refused
+
+
+def _restore(storage: Storage, recovered: Recovered) -> Store:
+    meta = recovered.snapshot
+    if meta is None:
+        return Store()
+    try:
+        return bootstrap.restore_store(storage.read_snapshot(meta))
+    except CorruptSnapshot as error:
+        raise Corrupt(
+            "the newest snapshot", 0, str(error), "restore this member from the others"
+        ) from error
