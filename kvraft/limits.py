@@ -90,3 +90,10 @@ RECLAIM_BACKLOG: Final = 1000  # removed directories not yet taken apart; then w
 HEALTH_TIMEOUT_MS: Final = 1000  # /health: a quorum read that takes longer is no health
 RECLAIM_SLICE_NODES: Final = 2000  # removed nodes freed in one turn of the loop: about 1 ms
 LISTEN_BACKLOG: Final = 1024  # connections the kernel completes while the loop is busy
+
+# --- observability ---------------------------------------------------------------------
+SLOW_LINES_PER_SECOND: Final = 10  # slow requests logged; when all are slow, some are enough
+SLOW_PATH_BYTES: Final = 200  # of a path in a log line; a path may have a megabyte
+DELAYS_KEPT: Final = 256  # intervals that explain slow requests: some minutes of a bad disk
+DELAY_NOTED_S: Final = 0.02  # what holds everybody up for so long may explain a slow request
+SLOW_SYNC_S: Final = 1.0  # a sync that takes longer is warned of; what etcd 3 does

@@ -22,7 +22,7 @@ SOURCES: Final = sorted(
 )
 
 # What anything of ours may use: names, numbers, the tree of errors.
-BASE: Final = ("kvraft.types", "kvraft.limits", "kvraft.errors")
+BASE: Final = ("kvraft.types", "kvraft.limits", "kvraft.errors", "kvraft.histogram")
 
 # Where a module lives -> which modules of ours it may import beside those of its own package. The
 # longest match counts.
@@ -30,6 +30,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "kvraft.types": (),
     "kvraft.limits": (),
     "kvraft.errors": (),
+    "kvraft.histogram": (),
     "kvraft.clock": (),
     "kvraft.raft": BASE,
     "kvraft.store": BASE,

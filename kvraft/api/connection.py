@@ -15,12 +15,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from time import monotonic as now
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpRequestParser
 
 from kvraft.api.exchange import Exchange
+from kvraft.api.figures import GET, OTHER, PUT
 from kvraft.api.guards import FOREIGN_HOST, FOREIGN_ORIGIN, from_browser
+from kvraft.api.keysroute import kind_of_get
 from kvraft.api.mediatype import FORM
 from kvraft.api.params import BadParameters, is_plain, known_get_params, parse_params
 from kvraft.api.response import (
@@ -468,7 +471,7 @@ class HttpConnection(Exchange, asyncio.Protocol):
             or b"/." in path
             or path[-1] == _SLASH
             or len(path) > _PLAIN_PATH_BYTES
-            or not self._quick(self._method_of(), path[8:], query)
+            or not self._quick(self._method_of(), path, query)
         ):
             self._complete(True)
 
@@ -477,27 +480,41 @@ class HttpConnection(Exchange, asyncio.Protocol):
         if method == b"GET":
             if not query:
                 self._active = self._plain = True
-                self._keys.get_plain(path, self)
+                self.path = path
+                self._kind = GET
+                self._received[GET] += 1
+                self._began_s = now()
+                self._keys.get_plain(path[8:], self)
                 return True
             params = known_get_params(query)
             if params is None:
                 return False
             self._active = self._plain = True
-            self._keys.get(path, params, self)
+            self.path = path
+            self._began_s = now()
+            self.counts_as(kind_of_get(params))
+            self._keys.get(path[8:], params, self)
             return True
         body = self._in_body
         if method != b"PUT" or self._in_type != FORM or len(body) != self._body_bytes:
             return False
         if not query and body[:6] == b"value=" and is_plain(body):
             self._active = self._plain = True
-            self._keys.set_plain(path, body[6:], self)
+            self.path = path
+            self._kind = PUT
+            self._received[PUT] += 1
+            self._began_s = now()
+            self._keys.set_plain(path[8:], body[6:], self)
             return True
         try:
             params = parse_params(query, body, method)
         except BadParameters:
             return False
         self._active = self._plain = True
-        self._keys.put(path, params, self)
+        self.path = path
+        self._began_s = now()
+        self.counts_as(PUT)
+        self._keys.put(path[8:], params, self)
         return True
 
     # --- requests in order -------------------------------------------------------------
@@ -610,6 +627,8 @@ class HttpConnection(Exchange, asyncio.Protocol):
         self.fields = request.fields
         self.body = request.body
         self.body_too_large = request.body_too_large
+        self._kind = OTHER
+        self._began_s = now()
         if self._guarded(request):
             self.port.router.serve(self)
 

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 from asyncio import Transport
 from collections.abc import Callable
+from time import monotonic as now
 from typing import TYPE_CHECKING, Protocol
 
 from kvraft.api.errors import RAFT_INTERNAL, STORE_ERRORS, ErrorCode, error_body
+from kvraft.api.figures import COUNTED, GET, HEAD, OTHER, QUICK_S, WATCH
 from kvraft.api.response import JSON, LAST_CHUNK, message, status_line
 from kvraft.api.service import Service, Unavailable
 from kvraft.api.watching import Listing, WatchResponse
@@ -45,12 +47,16 @@ class Exchange:
     """Answers the requests of one connection, one at a time."""
 
     __slots__ = (
+        "_began_s",
         "_close",
         "_cors",
+        "_durations",
         "_gone",
         "_head_only",
         "_http10",
+        "_kind",
         "_plain",
+        "_received",
         "_service",
         "_stream",
         "_write",
@@ -72,6 +78,8 @@ class Exchange:
     def __init__(self, port: ClientPort) -> None:
         self.port = port
         self._service: Service = port.service
+        self._received = port.figures.received
+        self._durations = port.figures.durations
         # The request being answered; what a plain request does not need may be stale.
         self.method = b""
         self.path = b""
@@ -80,6 +88,8 @@ class Exchange:
         self.fields: list[tuple[bytes, bytes]] = []
         self.body = b""
         self.body_too_large = False
+        self._kind = OTHER  # what it counts as
+        self._began_s = 0.0  # when it was complete
         # How it is to be answered: plain means HTTP/1.1, kept alive, not HEAD, no CORS.
         self._plain = True
         self._http10 = False
@@ -105,6 +115,13 @@ class Exchange:
                 self.port.ok_answer
                 % (index, service.applied_index, service.applied_term, len(body), body)
             )
+            took_s = now() - self._began_s
+            if took_s <= QUICK_S:
+                histogram = self._durations[self._kind]
+                histogram.counts[0] += 1
+                histogram.total += took_s
+            else:
+                self._took(took_s)
             self._finish()
         else:
             self.respond(200, self.port.success_headers(index), body)
@@ -131,6 +148,7 @@ class Exchange:
                 (port.created_answer if event.created else port.ok_answer)
                 % (event.index, service.applied_index, service.applied_term, len(body), body)
             )
+            self._took(now() - self._began_s)
             self._finish()
         else:
             status = 201 if event.created else 200
@@ -159,6 +177,7 @@ class Exchange:
                     body,
                 )
             )
+            self._account(code.status)
             self._finish()
         else:
             self.respond(code.status, b"%b%d\r\n" % (self.port.error_start, index), body)
@@ -168,6 +187,7 @@ class Exchange:
         if self._gone or self._head_only:
             view.close()
             self._begin(200, self.port.success_headers(index))
+            self._account(200)
             self._finish()
             return
         self._begin(200, self.port.success_headers(index))
@@ -221,6 +241,7 @@ class Exchange:
                 lines.append(b"%x\r\n" % len(body))
             tail = [b"\r\n", LAST_CHUNK] if chunked else []
             self.transport.writelines([b"".join(lines), body, *tail])
+        self._account(status)
         self._finish()
 
     def respond_message(self, status: int, text: str, headers: bytes = b"") -> None:
@@ -261,9 +282,39 @@ class Exchange:
         else:
             self.transport.writelines([b"%x\r\n" % len(data), data, b"\r\n"])
 
-    def end_stream(self) -> None:
-        """Complete a stream."""
+    def end_stream(self, client_s: float = 0.0) -> None:
+        """Complete a stream, whose client has kept it waiting for so long."""
         self._stream = None
         if not self._http10:
             self._write(LAST_CHUNK)
+        self._account(200, client_s)
         self._finish()
+
+    # --- figures -----------------------------------------------------------------------
+
+    def counts_as(self, kind: int) -> None:
+        """The request has been understood, and is of this kind (see `figures`)."""
+        self._kind = kind
+        self._received[kind] += 1
+
+    def _account(self, status: int, client_s: float = 0.0) -> None:
+        """Count an answer of any kind."""
+        kind = self._kind
+        if status < 400 or kind >= OTHER:
+            self._took(now() - self._began_s, client_s)
+        else:
+            self.port.figures.fail(kind, status)
+            self._note_slow(now() - self._began_s, client_s)
+
+    def _took(self, took_s: float, client_s: float = 0.0) -> None:
+        """Count an answer that went well by how long it took."""
+        self._durations[self._kind].observe(took_s)
+        self._note_slow(took_s, client_s)
+
+    def _note_slow(self, took_s: float, client_s: float) -> None:
+        slow = self.port.slow
+        kind = self._kind
+        if took_s > slow.limit_s and kind != WATCH:
+            method = self.method.decode() if kind == OTHER else COUNTED[kind]
+            local = kind in (GET, HEAD)
+            slow.note(method, self.path, self._began_s, took_s, client_s, local)

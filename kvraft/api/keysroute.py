@@ -10,6 +10,7 @@ from typing import Final
 
 from kvraft.api.errors import INVALID_FORM
 from kvraft.api.exchange import Exchange
+from kvraft.api.figures import GET, KINDS, QGET, WATCH
 from kvraft.api.keys import Keys
 from kvraft.api.mediatype import is_form
 from kvraft.api.params import BadParameters, Params, get_params, parse_params
@@ -35,17 +36,26 @@ class KeysRoute:
         keys = self._keys
         try:
             if method == b"GET":
-                keys.get(path, get_params(exchange.query), exchange)
-            elif method == b"PUT":
-                keys.put(path, form_params(exchange), exchange)
-            elif method == b"POST":
-                keys.post(path, form_params(exchange), exchange)
-            elif method == b"DELETE":
-                keys.delete(path, parse_params(exchange.query, b"", method), exchange)
+                params = get_params(exchange.query)
+                exchange.counts_as(kind_of_get(params))
+                keys.get(path, params, exchange)
+            elif method in (b"PUT", b"POST"):
+                params = form_params(exchange)
+                exchange.counts_as(KINDS[method])
+                (keys.put if method == b"PUT" else keys.post)(path, params, exchange)
             else:
-                keys.head(path, parse_params(exchange.query, b"", method), exchange)
+                params = parse_params(exchange.query, b"", method)
+                exchange.counts_as(KINDS[method])
+                (keys.delete if method == b"DELETE" else keys.head)(path, params, exchange)
         except BadParameters as bad:
             exchange.refuse(bad.code, bad.cause, 0)
+
+
+def kind_of_get(params: Params) -> int:
+    """What a GET counts as."""
+    if params.quorum:
+        return QGET
+    return WATCH if params.wait else GET
 
 
 def form_params(exchange: Exchange) -> Params:

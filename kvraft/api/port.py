@@ -23,6 +23,7 @@ from email.utils import formatdate
 from itertools import islice
 
 from kvraft.api.connection import HttpConnection
+from kvraft.api.figures import HttpFigures
 from kvraft.api.guards import Guards
 from kvraft.api.keys import Keys
 from kvraft.api.keysroute import METHODS, PREFIX, KeysRoute
@@ -30,6 +31,7 @@ from kvraft.api.members import add_member_routes
 from kvraft.api.response import JSON, status_line
 from kvraft.api.routes import Router
 from kvraft.api.service import Service
+from kvraft.api.slow import SlowRequests
 from kvraft.api.statistics import add_statistics_routes
 from kvraft.limits import MAX_CLIENT_CONNECTIONS, RESERVED_DESCRIPTORS, SWEEP_SLICE
 
@@ -51,6 +53,8 @@ class ClientPort:
         self.service = service
         self.loop = loop
         self.guards = Guards() if guards is None else guards
+        self.figures = HttpFigures()
+        self.slow = SlowRequests(service)
         self.keys = Keys(service, loop)
         self.router = Router()
         self.connections: set[HttpConnection] = set()

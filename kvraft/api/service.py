@@ -88,5 +88,11 @@ class Service(Protocol):
     def leader_stats(self) -> dict[str, object] | None:
         """The document of `/v2/stats/leader`; None if this member does not lead."""
 
+    def explain_delay(self, began_s: float, ended_s: float, local: bool) -> str:
+        """What held up a request between two moments of `time.monotonic`.
+
+        `local` tells that it needed nothing but this member's own store.
+        """
+
     def accepting(self) -> bool:
         """False until everything known to be committed has been applied."""

@@ -8,6 +8,7 @@ ended properly, so that the client knows. (keys-api, sections 10 and 15.)
 from __future__ import annotations
 
 from asyncio import AbstractEventLoop
+from time import monotonic as now
 from typing import TYPE_CHECKING
 
 from kvraft.limits import VIEW_SLICE_NODES
@@ -63,7 +64,7 @@ class WatchResponse:
 class Listing:
     """Writes a frozen picture of the tree, one slice in each turn of the loop."""
 
-    __slots__ = ("_chunks", "_exchange", "_loop", "_scheduled", "_view")
+    __slots__ = ("_chunks", "_client_s", "_exchange", "_loop", "_scheduled", "_stopped_s", "_view")
 
     def __init__(self, exchange: Exchange, view: View, loop: AbstractEventLoop) -> None:
         self._exchange = exchange
@@ -71,9 +72,14 @@ class Listing:
         self._loop = loop
         self._chunks = view.json_chunks(VIEW_SLICE_NODES)
         self._scheduled = False
+        self._stopped_s = 0.0  # when the client stopped to read; 0: it reads
+        self._client_s = 0.0  # how long it has not read
 
     def resume(self) -> None:
         """Go on in the next turn of the loop."""
+        if self._stopped_s:
+            self._client_s += now() - self._stopped_s
+            self._stopped_s = 0.0
         if not self._scheduled:
             self._scheduled = True
             self._loop.call_soon(self._step)
@@ -95,9 +101,11 @@ class Listing:
         data = next(self._chunks, None)
         if data is None:
             self.abandon()
-            self._exchange.end_stream()
+            self._exchange.end_stream(self._client_s)
             return
         if data:
             self._exchange.chunk(data)
-        if not self._exchange.paused:
+        if self._exchange.paused:
+            self._stopped_s = now()
+        else:
             self.resume()

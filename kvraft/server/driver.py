@@ -15,6 +15,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -25,12 +26,14 @@ from kvraft.raft.errors import ProposalRefused
 from kvraft.raft.message import InstallSnapshot
 from kvraft.server.diskthread import DiskThread
 from kvraft.server.logs import logger
+from kvraft.server.metrics import SnapshotTimer
 from kvraft.transport.handshake import HandshakeError
 from kvraft.transport.snapshot import send_snapshot
 
 if TYPE_CHECKING:
     from kvraft.raft.entry import HardState, SnapshotMeta
     from kvraft.raft.ready import Persist
+    from kvraft.server.metrics import Metrics
     from kvraft.server.peerstats import PeerStats
     from kvraft.server.replica import Frame, Replica, SnapshotJob
     from kvraft.storage import Storage
@@ -53,6 +56,7 @@ class Driver:
         storage: Storage,
         encoder: FrameEncoder,
         stats: PeerStats,
+        metrics: Metrics,
         *,
         on_fatal: Callable[[BaseException], None],
         on_change: Callable[[], None],
@@ -64,6 +68,7 @@ class Driver:
         self._storage = storage
         self._encoder = encoder
         self._stats = stats
+        self._metrics = metrics
         self._on_fatal = on_fatal
         self._on_change = on_change
         self._max_snapshots = max_snapshots
@@ -75,12 +80,12 @@ class Driver:
         self._snapshot_thread = DiskThread(self._loop, "kvraft-snapshot")
         self._scheduled = False
         self._stopped = False
+        self._backlog = False
         self._unsaved: HardState | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._sending_snapshots: set[int] = set()
         self._tick_handle: asyncio.TimerHandle | None = None
         self._tick_seconds = replica.config.tick_ms / 1000
-        self.loop_lag_seconds = 0.0
 
     # --- life ---------------------------------------------------------------------------
 
@@ -134,6 +139,7 @@ class Driver:
 
     def receive_snapshot(self, message: InstallSnapshot, store: Store) -> None:
         """A snapshot from the leader has arrived whole and is on disk."""
+        self._metrics.snapshots_received += 1
         self._replica.receive_snapshot(message, store)
         self.wake()
 
@@ -151,11 +157,14 @@ class Driver:
 
     def _tick(self) -> None:
         now = self._loop.time()
-        self.loop_lag_seconds = max(0.0, now - self._next_tick)
+        lag_s = max(0.0, now - self._next_tick)
         # A late tick is not made up for: after a pause, messages that wait in the sockets have
         # to be read before anybody concludes that the leader is gone.
         self._next_tick = now + self._tick_seconds
         self._tick_handle = self._loop.call_at(self._next_tick, self._tick)
+        core = self._replica.core
+        self._metrics.ticked(lag_s, core.role is Role.LEADER and len(core.membership.voters) > 1)
+        self._metrics.starting(not self._replica.accepting())
         self._replica.tick()
         self._save_commit_index()
         self._reclaim()
@@ -173,6 +182,7 @@ class Driver:
         if self._stopped:
             return
         replica = self._replica
+        backlog = False
         for _ in range(ROUNDS_PER_TURN):
             if not replica.busy():
                 break
@@ -184,10 +194,15 @@ class Driver:
             if work.committed:
                 replica.apply(work.committed)
         else:
+            backlog = True
             self.wake()
+        if backlog or self._backlog:
+            self._backlog = backlog
+            self._metrics.applying(backlog)
         leadership = (replica.core.term, replica.core.leader, replica.core.role)
         if replica.members is not self._members_seen or leadership != self._leadership_seen:
             self._leadership_seen = leadership
+            self._metrics.leadership(replica.core.leader)
             self._follow_membership()
             self._on_change()
         if replica.snapshot_due():
@@ -199,8 +214,10 @@ class Driver:
             if type(frame) is InstallSnapshot:
                 self._start_transfer(frame)
         ordinary = [frame for frame in frames if type(frame) is not InstallSnapshot]
-        self._stats.sent(ordinary)
-        self._hub.send(ordinary)
+        if ordinary:
+            began_ns = self._stats.now_ns()
+            self._hub.send(ordinary)
+            self._stats.sent(ordinary, began_ns)
 
     def _follow_membership(self) -> None:
         assert self._hub is not None
@@ -219,21 +236,27 @@ class Driver:
         self._unsaved = None
         storage = self._storage
 
-        def job() -> None:
+        def job() -> float:
+            began_s = monotonic()
             if persist.snapshot is not None:
                 storage.adopt_received(persist.snapshot)
             storage.save(persist.hard_state, persist.entries, True)
+            return monotonic() - began_s
 
-        self._wal_thread.submit(job, lambda _, error: self._saved(persist, job, error))
+        self._metrics.saving()
+        self._wal_thread.submit(job, lambda took, error: self._saved(persist, job, took, error))
 
     def _saved(
-        self, persist: Persist, job: Callable[[], None], error: BaseException | None
+        self, persist: Persist, job: Callable[[], float], took_s: float, error: BaseException | None
     ) -> None:
         if self._stopped:
             return
         if error is None:
+            entries = persist.entries
+            self._metrics.saved(took_s, len(entries), entries[-1].index if entries else 0)
             if self._replica.disk_full:
                 self._replica.disk_full = False
+                self._metrics.disk_full(False)
                 _log.info("there is space in the data directory again, writes are accepted")
             self._persisted(persist)
             self._run()
@@ -243,7 +266,7 @@ class Driver:
                 limits.DISK_FULL_RETRY_MS / 1000,
                 self._wal_thread.submit,
                 job,
-                lambda _, again: self._saved(persist, job, again),
+                lambda took, again: self._saved(persist, job, took, again),
             )
         else:
             self._on_fatal(error)
@@ -269,6 +292,7 @@ class Driver:
     def _refuse_writes(self, error: DiskFull) -> None:
         if not self._replica.disk_full:
             self._replica.disk_full = True
+            self._metrics.disk_full(True)
             _log.error("%s; refusing writes until there is space", error)
         self._hand_over()
 
@@ -290,16 +314,19 @@ class Driver:
         """Encode on the loop, a short slice at a time; write in a thread of its own."""
         run = self._snapshot_thread.run
         storage = self._storage
+        timer = SnapshotTimer(self._metrics)
         try:
             writer = await run(partial(storage.snapshot_writer, job.meta))
-            for chunk in job.chunks:
+            for chunk in timer.encoding(job.chunks):
                 await run(partial(writer.write, chunk))
             await run(writer.commit)
+            timer.finish()
             self._replica.snapshot_done(job.meta)
             _log.info("saved snapshot at index %d", job.meta.index)
             await run(partial(storage.purge, self._max_snapshots, self._max_wals))
         except DiskFull as error:
             self._replica.snapshot_failed()
+            self._metrics.snapshots_failed += 1
             _log.error("cannot save a snapshot: %s", error)
         except (OSError, StorageError) as error:
             self._on_fatal(error)
@@ -312,6 +339,7 @@ class Driver:
     async def _transfer(self, message: InstallSnapshot) -> None:
         assert self._hub is not None
         ok = False
+        began_ns = self._stats.now_ns()
         try:
             urls = self._hub.urls(message.to)
             if urls:
@@ -323,6 +351,7 @@ class Driver:
             _log.warning("cannot send a snapshot to member %x: %s", message.to, error)
         finally:
             self._sending_snapshots.discard(message.to)
+            self._stats.transferred(message.to, InstallSnapshot, began_ns, ok)
         self._replica.report_snapshot(message.to, ok)
         self.wake()
 

@@ -23,6 +23,7 @@ from kvraft.server.driver import Driver
 from kvraft.server.frames import FRAME_NUMBERS, frame_from_wire
 from kvraft.server.ids import format_id
 from kvraft.server.logs import logger
+from kvraft.server.metrics import Metrics
 from kvraft.server.peerstats import PeerStats
 from kvraft.server.urls import address
 from kvraft.store.codec import Restorer
@@ -69,12 +70,14 @@ class Member:
         self._replica = replica
         self._storage = storage
         self._stats = PeerStats(clock)
+        self.metrics = Metrics(clock, replica.config.tick_ms)
         encoder = FrameEncoder(FRAME_NUMBERS)
         self._driver = Driver(
             replica,
             storage,
             encoder,
             self._stats,
+            self.metrics,
             on_fatal=on_fatal,
             on_change=self._note_changes,
             max_snapshots=max_snapshots,
@@ -218,6 +221,21 @@ class Member:
         loop = asyncio.get_running_loop()
         timer = loop.call_later(limits.HEALTH_TIMEOUT_MS / 1000, finish, False)
         self.read_barrier(lambda outcome: finish(not isinstance(outcome, Unavailable)))
+
+    def explain_delay(self, began_s: float, ended_s: float, local: bool) -> str:
+        """See `Service.explain_delay`."""
+        known = self.metrics.delays.longest(began_s, ended_s, local)
+        if known is not None:
+            cause, share_s = known
+            return f"{cause.value} ({share_s:.3f}s)"
+        if local:
+            return "the answer itself took so long"
+        core = self._replica.core
+        if core.role is not Role.LEADER:
+            return f"waited for the leader {format_id(core.leader)} and a quorum"
+        voters = core.membership.voters
+        reached = len(self._hub.connected().intersection(voters)) + 1
+        return f"waited for a quorum ({reached} of {len(voters)} members are connected)"
 
     def self_stats(self) -> dict[str, object]:
         """The document of `/v2/stats/self`."""

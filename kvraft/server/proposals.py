@@ -12,11 +12,14 @@ from collections.abc import Callable, Iterator
 
 from kvraft import limits
 from kvraft.api.service import Unavailable
+from kvraft.histogram import Histogram, doubling
 from kvraft.store.errors import StoreError
 from kvraft.store.event import Event
 
 Outcome = Event | StoreError | Unavailable
 Done = Callable[[Outcome], None]
+
+DURATION_BOUNDS_S = doubling(0.001, 14)
 
 NOT_SENT = 0
 """The term of a proposal that no leader has been given, or that is certainly lost."""
@@ -42,6 +45,9 @@ class ProposalTable:
     def __init__(self) -> None:
         self._pending: dict[int, Pending] = {}
         self.queue: deque[Pending] = deque()
+        self.durations = Histogram(DURATION_BOUNDS_S)  # of those that were applied
+        self.failed = 0  # answered without having been seen in the log
+        self.now_ns = 0  # of the batch being applied: precise enough, and read once
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -82,6 +88,10 @@ class ProposalTable:
         pending = self._pending.pop(request_id, None)
         if pending is not None:
             pending.answered = True
+            if type(outcome) is Unavailable:
+                self.failed += 1
+            else:
+                self.durations.observe((self.now_ns - pending.created_ns) / 1e9)
             pending.done(outcome)
 
     def requeue_lost(self, applied_term: int) -> None:

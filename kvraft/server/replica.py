@@ -161,9 +161,11 @@ class Replica:
     def propose(self, request: Request, done: Done) -> None:
         """Write `request` to the log; `done` is called exactly once with the outcome."""
         if self.disk_full:
+            self._proposals.failed += 1
             done(Unavailable(DISK_FULL, definite=True))
             return
         if self._proposals.is_full():
+            self._proposals.failed += 1
             done(Unavailable(OVERLOADED, definite=True))
             return
         request_id = self._next_request_id = (self._next_request_id + 1) & _MAX_UINT64
@@ -243,6 +245,7 @@ class Replica:
         """Apply entries to the store, answer their writers, wake the watchers."""
         store_apply = self.store.apply
         answer = self._proposals.answer
+        self._proposals.now_ns = self._clock.monotonic_ns()
         for entry in committed:
             assert entry.index == self.applied_index + 1, "hole in the applied entries"
             if entry.term != self.applied_term:
@@ -316,6 +319,11 @@ class Replica:
                 self.applied_index >= self._recovered_last or waited_ns >= patience_ns
             )
         return self._accepting
+
+    @property
+    def proposals(self) -> ProposalTable:
+        """The writes that wait, and what is counted of them."""
+        return self._proposals
 
     def leader_since_ns(self) -> int:
         """When the present leader was first seen, by the monotonic clock."""

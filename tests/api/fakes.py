@@ -113,6 +113,9 @@ class FakeService:
     def leader_stats(self) -> dict[str, object] | None:
         return {"leader": f"{MEMBER.id:x}", "followers": {}} if self.leads else None
 
+    def explain_delay(self, began_s: float, ended_s: float, local: bool) -> str:
+        return "for no reason"
+
     def accepting(self) -> bool:
         return self.ready
 

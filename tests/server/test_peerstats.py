@@ -8,7 +8,7 @@ import pytest
 
 from kvraft.clock import ManualClock
 from kvraft.raft.entry import Entry
-from kvraft.raft.message import Append, AppendReply, Heartbeat
+from kvraft.raft.message import Append, AppendReply, Heartbeat, HeartbeatReply
 from kvraft.server.peerstats import PeerStats
 
 MS = 10**6
@@ -49,7 +49,7 @@ def test_without_traffic_there_are_only_zeros(stats: PeerStats) -> None:
 def test_latency_is_measured_until_the_last_entry_is_there(
     stats: PeerStats, clock: ManualClock
 ) -> None:
-    stats.sent([append(5, count=3)])
+    stats.sent([append(5, count=3)], stats.now_ns())
     clock.advance(2 * MS)
     stats.received([reply(6)])
     assert follower(stats)["counts"]["success"] == 0
@@ -64,7 +64,7 @@ def test_the_running_figures_are_those_of_the_whole_series(
 ) -> None:
     series = [3, 1, 8]
     for index, milliseconds in enumerate(series, 1):
-        stats.sent([append(index)])
+        stats.sent([append(index)], stats.now_ns())
         clock.advance(milliseconds * MS)
         stats.received([reply(index)])
     latency = follower(stats)["latency"]
@@ -74,12 +74,48 @@ def test_the_running_figures_are_those_of_the_whole_series(
 
 
 def test_lost_frames_are_counted_and_not_measured(stats: PeerStats, clock: ManualClock) -> None:
-    stats.failed(PEER)
-    stats.sent([append(1)])
+    clock.advance(MS)
     stats.failed(PEER)
     clock.advance(MS)
+    stats.sent([append(1)], stats.now_ns())
+    began_ns = stats.now_ns()
+    clock.advance(MS)
+    stats.failed(PEER)
+    stats.sent([append(2), Heartbeat(PEER, SELF, 1, 0, 0)], began_ns)
+    clock.advance(MS)
     stats.received([reply(1)])
-    assert follower(stats)["counts"] == {"fail": 1, "success": 0}
+    assert follower(stats)["counts"] == {"fail": 2, "success": 0}
+    sent = stats.traffic(PEER)
+    assert (sent[Append].latency.count, sent[Append].failed) == (1, 1)
+    assert (sent[Heartbeat].latency.count, sent[Heartbeat].failed) == (0, 1)
+
+
+def test_what_left_together_took_the_same_time(stats: PeerStats, clock: ManualClock) -> None:
+    began_ns = stats.now_ns()
+    clock.advance(2 * MS)
+    stats.sent([append(1), append(2), Heartbeat(PEER, SELF, 1, 0, 0)], began_ns)
+    sent = stats.traffic(PEER)
+    assert sent[Append].latency.count == 2
+    assert sent[Append].latency.total == pytest.approx(0.004)
+    assert sent[Heartbeat].latency.total == pytest.approx(0.002)
+    assert stats.traffic(99) == {}
+
+
+def test_round_trip_is_that_of_the_last_answered_heartbeat(
+    stats: PeerStats, clock: ManualClock
+) -> None:
+    assert stats.round_trip_s(PEER) == 0
+    stats.received([HeartbeatReply(SELF, PEER, 1, 0)])
+    for milliseconds in (5, 3):
+        stats.sent([Heartbeat(PEER, SELF, 1, 0, 0)], stats.now_ns())
+        clock.advance(milliseconds * MS)
+        stats.received([HeartbeatReply(SELF, PEER, 1, 0)])
+        assert stats.round_trip_s(PEER) == pytest.approx(milliseconds / 1000)
+    stats.sent([Heartbeat(PEER, SELF, 1, 0, 0)], stats.now_ns())
+    stats.failed(PEER)
+    clock.advance(MS)
+    stats.received([HeartbeatReply(SELF, PEER, 1, 0)])
+    assert stats.round_trip_s(PEER) == pytest.approx(0.003), "that one never left"
 
 
 def test_rates_are_of_appends_only_and_end_when_nothing_comes(
