@@ -97,3 +97,16 @@ SLOW_PATH_BYTES: Final = 200  # of a path in a log line; a path may have a megab
 DELAYS_KEPT: Final = 256  # intervals that explain slow requests: some minutes of a bad disk
 DELAY_NOTED_S: Final = 0.02  # what holds everybody up for so long may explain a slow request
 SLOW_SYNC_S: Final = 1.0  # a sync that takes longer is warned of; what etcd 3 does
+
+# --- proxy -----------------------------------------------------------------------------
+PROXY_MAX_BODY_BYTES: Final = 16 << 20  # kept for a second try; members take forms of 10 MiB
+PROXY_MAX_LINE_BYTES: Final = 1 << 20  # a request line: values may stand in the query
+PROXY_MAX_FIELD_BYTES: Final = 64 << 10  # one header; no client of etcd comes near
+PROXY_MAX_FIELDS: Final = 128  # headers of a message: with the above, what one head may cost
+PROXY_SMALL_ANSWER_BYTES: Final = 64 << 10  # read whole before it is passed on, in one write
+PROXY_MAX_MEMBERS_BYTES: Final = 1 << 20  # a member list; a thousand members would fit
+PROXY_MEMBERS_TIMEOUT_S: Final = 10  # for a member list; what etcd 2.3 allows a peer
+PROXY_FIRST_REFRESH_S: Final = 2  # a start waits so long for endpoints, then it listens anyway
+PROXY_MIN_REFRESH_MS: Final = 100  # a refresh interval of 0 must not become a busy loop
+PROXY_IDLE_UPSTREAM_S: Final = 90  # less than the 300 s after which a member closes the connection
+PROXY_TCP_PROBE_S: Final = 30  # keep-alive towards members, so that a watch notices a dead one
