@@ -9,6 +9,7 @@ that is down must find its own port free when it comes back.
 
 from __future__ import annotations
 
+import fcntl
 import http.client
 import json
 import os
@@ -17,6 +18,8 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 import urllib.parse
 from collections.abc import Callable, Sequence
@@ -33,6 +36,9 @@ POLL_S: Final = 0.02
 PORTS: Final = range(15_000, 32_000)  # Linux gives 32768 and up to outgoing connections
 LOG_TAIL_LINES: Final = 15
 FORM: Final = "application/x-www-form-urlencoded"
+
+_reserved: Final[dict[int, int]] = {}  # port -> the open file that holds its lock
+_reserving: Final = threading.Lock()
 
 T = TypeVar("T")
 
@@ -74,9 +80,15 @@ def call(
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports nobody listens on right now; drawn at random, as others may be drawing too."""
+    """Ports nobody listens on; nobody else who asks here gets them while this process lives.
+
+    Two tests that drew the same port would not notice: one member fails to start, and both talk to
+    the other. So each port is taken by a lock on a file of its name, which ends with the process.
+    """
     found: list[int] = []
     for port in random.SystemRandom().sample(PORTS, len(PORTS)):
+        if not _reserve(port):
+            continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -87,6 +99,33 @@ def free_ports(count: int) -> list[int]:
         if len(found) == count:
             return found
     raise OSError(f"fewer than {count} free ports in {PORTS}")
+
+
+def _reserve(port: int) -> bool:
+    """Take the lock of this port; False if somebody has it."""
+    with _reserving:
+        if port in _reserved:
+            return False
+        directory = Path(tempfile.gettempdir()) / f"kvraft-ports-{os.getuid()}"
+        directory.mkdir(exist_ok=True)
+        # Not inherited by servers, which outlive a test that fails.
+        handle = os.open(directory / str(port), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            return False
+        _reserved[port] = handle
+        return True
+
+
+def release_ports(ports: Sequence[int]) -> None:
+    """Nothing of this process will use these ports again."""
+    with _reserving:
+        for port in ports:
+            handle = _reserved.pop(port, None)
+            if handle is not None:
+                os.close(handle)
 
 
 def wait_until(what: str, attempt: Callable[[], T], timeout_s: float = READY_TIMEOUT_S) -> T:
@@ -213,7 +252,7 @@ class Cluster:
     """Members that know each other. A context manager: leaving it kills what still runs."""
 
     def __init__(self, command: Sequence[str], size: int, directory: Path) -> None:
-        ports = free_ports(2 * size)
+        ports = self._ports = free_ports(2 * size)
         self.members = [
             Member(command, f"m{i + 1}", directory, (ports[2 * i], ports[2 * i + 1]))
             for i in range(size)
@@ -232,6 +271,7 @@ class Cluster:
         trace: TracebackType | None,
     ) -> None:
         self.kill()
+        release_ports(self._ports)
 
     def start(self) -> Self:
         for member in self.members:
