@@ -53,6 +53,7 @@ SNAPSHOTS_KEPT: Final = 2  # at least: the newest may turn out unreadable
 # --- consensus, bookkeeping ------------------------------------------------------------
 ENTRY_OVERHEAD_BYTES: Final = 64  # what an entry costs beside its data: tuple, ints, framing
 PROMOTE_LAG_ENTRIES: Final = 1000  # a learner this close catches up within a heartbeat or two
+PROMOTE_LAG_BYTES: Final = 4 << 20  # and a thousand large values would not be a heartbeat's work
 MAX_WAITING_READS: Final = 4096  # batches of forwarded reads on a leader; more are sent again
 
 # --- clients ---------------------------------------------------------------------------
@@ -110,3 +111,8 @@ PROXY_FIRST_REFRESH_S: Final = 2  # a start waits so long for endpoints, then it
 PROXY_MIN_REFRESH_MS: Final = 100  # a refresh interval of 0 must not become a busy loop
 PROXY_IDLE_UPSTREAM_S: Final = 90  # less than the 300 s after which a member closes the connection
 PROXY_TCP_PROBE_S: Final = 30  # keep-alive towards members, so that a watch notices a dead one
+
+# --- membership ------------------------------------------------------------------------
+MAX_WAITING_CHANGES: Final = 64  # membership changes of one member's clients without an answer
+MAX_QUEUED_CHANGES: Final = 256  # on a leader, from all members; each takes a commit to work off
+MAX_CHANGE_BYTES: Final = 64 << 10  # one change: a list of URLs; what is longer is no list of URLs

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from jepsen_like.sim.model import Change, Model, Refused
 from jepsen_like.sim.world import Violation, World
 from kvraft.raft.entry import ConfChangeKind, Entry, EntryKind, decode_conf_change
-from kvraft.server.membership import add_record
+from kvraft.server import membership
 from kvraft.store.request import Op, Request, decode_request
 
 if TYPE_CHECKING:
@@ -88,11 +88,20 @@ class AgreedLog:
 
     def _config(self, record: Applied) -> None:
         change = decode_conf_change(record.entry.data)
-        if change.kind in (ConfChangeKind.ADD_VOTER, ConfChangeKind.ADD_LEARNER):
-            request = add_record(change.context, change.member)
-            result = execute(self.model, request)
-            if isinstance(result, Change):
-                record.changes = [result]
+        context = membership.decode_context(change.context)
+        assert context is not None, "nobody writes such a context here"
+        members = membership.members_from_records(self.model.records)
+        refusal = None
+        if change.kind != ConfChangeKind.PROMOTE:
+            refusal = membership.objection(members, self._is_removed, change, context)
+        if refusal is None:
+            for write in membership.writes_of(change, context):
+                result = execute(self.model, write)
+                assert isinstance(result, Change), result
+                record.changes.append(result)
+
+    def _is_removed(self, member: int) -> bool:
+        return membership.removal_record(member) in self.model.records
 
     def digest(self, member: int, applied: int, digest: bytes) -> None:
         """The store of a member that has applied exactly `applied` entries."""
@@ -146,5 +155,5 @@ def execute(model: Model, request: Request) -> Change | Refused | list[Change]:
     if op == Op.PUT_RECORD:
         return model.put_record(path, request.value, request.directory)
     if op == Op.DELETE_RECORD:
-        return model.delete_record(path)
+        return model.delete_record(path, request.recursive)
     raise Violation(f"an unknown request was applied: {request}")

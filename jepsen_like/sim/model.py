@@ -270,10 +270,14 @@ class Model:
         self.records[name] = value
         return self._changed("record", name, None, None, silent=True)
 
-    def delete_record(self, name: bytes) -> Change | Refused:
-        """Remove a record."""
-        if name not in self.records:
+    def delete_record(self, name: bytes, below: bool = False) -> Change | Refused:
+        """Remove a record, or all below a name."""
+        names = [
+            one for one in self.records if one == name or below and one.startswith(name + b"/")
+        ]
+        if not names:
             return self._refuse("KEY_NOT_FOUND")
         self.index += 1
-        del self.records[name]
+        for one in names:
+            del self.records[one]
         return self._changed("record", name, None, None, silent=True)

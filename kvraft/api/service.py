@@ -10,6 +10,7 @@ event loop's thread; nothing here is awaited, so that a request costs no future.
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
@@ -39,6 +40,46 @@ class MemberInfo(NamedTuple):
     client_urls: tuple[str, ...]
 
 
+class ChangeKind(Enum):
+    """What a client wants of the membership."""
+
+    ADD = "add"
+    UPDATE = "update"
+    REMOVE = "remove"
+
+
+class MemberChange(NamedTuple):
+    """A change of one member. `member_id` is 0 for ADD, where the service makes the id;
+    `peer_urls` are unchecked, and empty for REMOVE."""
+
+    kind: ChangeKind
+    member_id: int
+    peer_urls: tuple[str, ...] = ()
+
+
+class ChangeRefusal(Enum):
+    """Why a change of the membership was certainly not made."""
+
+    BAD_URLS = 1
+    ID_EXISTS = 2
+    URL_EXISTS = 3
+    UNKNOWN_MEMBER = 4
+    REMOVED_MEMBER = 5
+    NOT_SAFE = 6
+    """The cluster could lose its quorum by it."""
+
+
+class MemberChangeError(NamedTuple):
+    """A refused change; the text is for clients where it concerns the URLs, else for operators."""
+
+    reason: ChangeRefusal
+    text: str = ""
+
+
+ChangeOutcome = MemberInfo | MemberChangeError | Unavailable | None
+"""The member as it is now, None for one that was removed, or why it was not done."""
+
+ChangeDone = Callable[[ChangeOutcome], None]
 WriteDone = Callable[["Event | StoreError | Unavailable"], None]
 BarrierDone = Callable[["Unavailable | None"], None]
 
@@ -75,6 +116,9 @@ class Service(Protocol):
 
     def members(self) -> list[MemberInfo]:
         """The members of the cluster, in any order."""
+
+    def change_membership(self, change: MemberChange, done: ChangeDone) -> None:
+        """Have a change of the membership agreed on, and applied here."""
 
     def leader(self) -> MemberInfo | None:
         """The current leader as far as it is known."""

@@ -5,7 +5,7 @@ come to the same membership whatever an entry says, so a change that makes no se
 turn comes changes nothing. Whether a change may be proposed *now* is the core's business.
 
 Invariants: at most one voter more or less per change, so old and new majorities share a member;
-a membership with voters never loses its last one.
+the last voter goes only together with the cluster, never leaving learners behind that nobody leads.
 
 Thesis: 4.1 (single-server changes), 4.2.1 (learners first).
 """
@@ -23,13 +23,15 @@ def objection(membership: Membership, change: ConfChange) -> str | None:
     kind = change.kind
     known = member in voters or member in learners
     if kind in (ConfChangeKind.ADD_VOTER, ConfChangeKind.ADD_LEARNER):
+        if kind == ConfChangeKind.ADD_LEARNER and not voters:
+            return f"{member:x} would have nobody to learn from"
         return f"{member:x} is a member already" if known else None
     if not known:
         return f"{member:x} is not a member"
     if kind == ConfChangeKind.PROMOTE and member in voters:
         return f"{member:x} is a voter already"
-    if kind == ConfChangeKind.REMOVE and voters == (member,):
-        return f"{member:x} is the last voter"
+    if kind == ConfChangeKind.REMOVE and voters == (member,) and learners:
+        return f"{member:x} is the last voter, and others depend on it"
     return None
 
 

@@ -300,14 +300,24 @@ class RaftCore:
             raise NoOwnTermCommit("the leader has not committed in its term yet")
         confchange.check(self.membership, change)
         if change.kind == ConfChangeKind.PROMOTE:
-            lag = self.log.last - self.progress[change.member].match
-            if lag > limits.PROMOTE_LAG_ENTRIES or not self.is_active(change.member):
-                raise NotCaughtUp(f"{change.member:x} is {lag} entries behind or silent")
+            self._require_caught_up(change.member)
         index = self.log.last + 1
         data = encode_conf_change(change)
         self.log.append([Entry(self.term, index, int(EntryKind.CONFIG), data)])
         self.send_pending = bool(self.progress)
         return index
+
+    def _require_caught_up(self, learner: int) -> None:
+        """Raise NotCaughtUp unless a quorum with this learner could go on at once.
+
+        One that has acknowledged nothing yet has never been there, however short the log.
+        """
+        log, match = self.log, self.progress[learner].match
+        if match < log.first - 1 or match == 0 or not self.is_active(learner):
+            raise NotCaughtUp(f"{learner:x} has not been heard of, or needs a snapshot")
+        entries, size = log.last - match, log.size_between(match, log.last)
+        if entries > limits.PROMOTE_LAG_ENTRIES or size > limits.PROMOTE_LAG_BYTES:
+            raise NotCaughtUp(f"{learner:x} is {entries} entries, {size} bytes behind")
 
     def is_active(self, member: int) -> bool:
         """On a leader: whether this member was heard of within an election timeout."""
@@ -393,8 +403,8 @@ class RaftCore:
     def _leave_leadership(self) -> None:
         """This leader was removed: tell the others, and let the best of them go on at once."""
         replication.send_to_all(self)
-        successor = max(self.voter_peers, key=lambda peer: peer.match)
-        if successor.match >= self.commit:
+        successor = max(self.voter_peers, key=lambda peer: peer.match, default=None)
+        if successor is not None and successor.match >= self.commit:
             self.messages.append(TimeoutNow(successor.member, self.member_id, self.term))
         election.become_follower(self, self.term, 0)
 

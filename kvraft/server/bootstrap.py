@@ -23,6 +23,7 @@ from kvraft.raft.entry import (
     encode_conf_change,
 )
 from kvraft.server import ids, membership
+from kvraft.server.membership import Context
 from kvraft.server.replica import Replica, ReplicaConfig
 from kvraft.storage import Identity
 from kvraft.store.codec import Restorer
@@ -63,7 +64,7 @@ def initial_entries(members: Iterable[MemberInfo]) -> tuple[list[Entry], HardSta
     """The log that every founder starts with."""
     entries = []
     for index, member in enumerate(sorted(members), 1):
-        context = membership.encode_context(member)
+        context = membership.encode_context(Context(member.peer_urls, member.name))
         change = ConfChange(ConfChangeKind.ADD_VOTER, member.id, context)
         data = encode_conf_change(change)
         entries.append(Entry(FIRST_TERM, index, EntryKind.CONFIG, data))
@@ -94,6 +95,7 @@ def replica_config(config: ServerConfig) -> ReplicaConfig:
         snapshot_count=config.snapshot_count,
         snapshot_keep_entries=SNAPSHOT_KEEP_ENTRIES,
         cluster_version=CLUSTER_VERSION,
+        strict_reconfig=config.strict_reconfig_check,
     )
 
 
@@ -112,9 +114,10 @@ def stored_peer_urls(recovered: Recovered, store: Store) -> tuple[str, ...]:
     for entry in recovered.entries:
         if entry.kind == EntryKind.CONFIG:
             change = decode_conf_change(entry.data)
-            if change.member == own_id and change.context:
-                request = membership.add_record(change.context, own_id)
-                records[request.path] = request.value
+            context = membership.decode_context(change.context)
+            if change.member == own_id and context is not None and context.peer_urls:
+                for write in membership.writes_of(change, context):
+                    records[write.path] = write.value
     own = membership.members_from_records(records).get(own_id)
     return own.peer_urls if own is not None else ()
 

@@ -1,21 +1,30 @@
-"""The table of frame kinds between members: consensus messages, and forwarded proposals."""
+"""The table of frame kinds between members: consensus, and what is handed to the leader."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from kvraft import limits
+from kvraft.raft.entry import ConfChangeKind
 from kvraft.raft.message import MESSAGE_KINDS, MalformedMessage, from_wire
+from kvraft.server.changes import VERDICTS, ChangeReply, ChangeRequest
 from kvraft.server.forwarding import Forward, ForwardReply, Verdict
 from kvraft.transport.codec import Frame, MalformedFrame
 
 _FORWARD = 64
 _FORWARD_REPLY = 65
+_CHANGE_REQUEST = 66
+_CHANGE_REPLY = 67
+_REQUESTED_CHANGES = (ConfChangeKind.ADD_LEARNER, ConfChangeKind.UPDATE, ConfChangeKind.REMOVE)
+_MAX_CONTEXT_BYTES = 8 * limits.MAX_CHANGE_BYTES  # what escaping can make of a body
 _MAX_UINT64 = 2**64 - 1
 
 FRAME_NUMBERS: dict[type[Frame], int] = {
     **{kind: number for number, kind in enumerate(MESSAGE_KINDS)},
     Forward: _FORWARD,
     ForwardReply: _FORWARD_REPLY,
+    ChangeRequest: _CHANGE_REQUEST,
+    ChangeReply: _CHANGE_REPLY,
 }
 
 
@@ -25,6 +34,10 @@ def frame_from_wire(number: int, fields: tuple[Any, ...]) -> Frame:
         return _forward(fields)
     if number == _FORWARD_REPLY:
         return _forward_reply(fields)
+    if number == _CHANGE_REQUEST:
+        return _change_request(fields)
+    if number == _CHANGE_REPLY:
+        return _change_reply(fields)
     try:
         return from_wire(number, fields)
     except MalformedMessage as error:
@@ -51,6 +64,28 @@ def _forward_reply(fields: tuple[Any, ...]) -> ForwardReply:
     frame = ForwardReply._make(fields)
     if frame.verdict not in tuple(Verdict):
         raise MalformedFrame(f"answer to a forwarded batch: unknown verdict {frame.verdict}")
+    return frame
+
+
+def _change_request(fields: tuple[Any, ...]) -> ChangeRequest:
+    if len(fields) != len(ChangeRequest._fields):
+        raise MalformedFrame("membership change: wrong number of fields")
+    _check_numbers(fields[:6])
+    frame = ChangeRequest._make(fields)
+    if frame.kind not in _REQUESTED_CHANGES or frame.member == 0:
+        raise MalformedFrame("membership change of an impossible kind or member")
+    if type(frame.context) is not bytes or len(frame.context) > _MAX_CONTEXT_BYTES:
+        raise MalformedFrame("membership change with a context that is too long or no bytes")
+    return frame
+
+
+def _change_reply(fields: tuple[Any, ...]) -> ChangeReply:
+    if len(fields) != len(ChangeReply._fields):
+        raise MalformedFrame("answer to a membership change: wrong number of fields")
+    _check_numbers(fields[:5])
+    frame = ChangeReply._make(fields)
+    if frame.verdict not in VERDICTS or type(frame.text) is not bytes:
+        raise MalformedFrame("answer to a membership change: unknown verdict, or text no bytes")
     return frame
 
 

@@ -14,7 +14,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kvraft import limits
-from kvraft.api.service import MemberInfo, Unavailable
+from kvraft.api.service import (
+    ChangeDone,
+    ChangeOutcome,
+    ChangeRefusal,
+    MemberChange,
+    MemberChangeError,
+    MemberInfo,
+    Unavailable,
+)
 from kvraft.errors import DiskFull, StorageError
 from kvraft.raft.core import Role
 from kvraft.raft.message import InstallSnapshot
@@ -205,6 +213,22 @@ class Member:
         """All members, by id."""
         return list(self._replica.members.values())
 
+    def change_membership(self, change: MemberChange, done: ChangeDone) -> None:
+        """See `Service.change_membership`; tells operators what clients are not told."""
+
+        def told(outcome: ChangeOutcome) -> None:
+            if isinstance(outcome, MemberChangeError):
+                if outcome.reason is ChangeRefusal.NOT_SAFE:
+                    _log.warning("%s", outcome.text)
+            elif isinstance(outcome, Unavailable):
+                _log.error(
+                    "error on a change of the members (%s): %s", change.kind.value, outcome[0]
+                )
+            done(outcome)
+
+        self._replica.change_membership(change, told)
+        self._driver.wake()
+
     def leader(self) -> MemberInfo | None:
         """The leader as far as it is known here."""
         return self._replica.members.get(self._replica.core.leader)
@@ -334,8 +358,7 @@ class Member:
 
     def is_removed(self, member_id: int) -> bool:
         """See `PeerPort.is_removed`."""
-        name = b"/0/removed_members/%x" % member_id
-        return self._replica.store.get_record(name) is not None
+        return self._replica.is_removed(member_id)
 
     def warn(self, text: str) -> None:
         """See `PeerPort.warn`."""

@@ -3,29 +3,72 @@
 The consensus core knows members by id only; where they can be reached and what they are called is
 replicated in the store's records, so that it is part of snapshots. Etcd 2.3 keeps the same facts in
 a hidden part of its tree (`/0/members/<id>/...`), which is why changes move the etcd index.
+
+Pure functions: what a membership entry says, what speaks against it, what it writes. Every member
+must come to the same result, so applying is total: an entry that makes no sense changes nothing.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from kvraft.api.service import MemberInfo
+from kvraft.api.service import ChangeRefusal, MemberChangeError, MemberInfo
+from kvraft.raft.entry import ConfChange, ConfChangeKind
 from kvraft.store.request import Op, Request
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-VERSION_RECORD = b"/0/version"
-_MEMBERS = b"/0/members/"
-_RAFT_ATTRIBUTES = b"/raftAttributes"
-_ATTRIBUTES = b"/attributes"
+SERVER_RECORDS: Final = b"/0/"
+VERSION_RECORD: Final = b"/0/version"
+_MEMBERS: Final = b"/0/members/"
+_REMOVED: Final = b"/0/removed_members/"
+_RAFT_ATTRIBUTES: Final = b"/raftAttributes"
+_ATTRIBUTES: Final = b"/attributes"
+
+ADDING: Final = (ConfChangeKind.ADD_VOTER, ConfChangeKind.ADD_LEARNER)
 
 
-def add_record(context: bytes, member_id: int) -> Request:
-    """The record of a new member; `context` is what `encode_context` made."""
-    name = b"%b%x%b" % (_MEMBERS, member_id, _RAFT_ATTRIBUTES)
-    return Request(Op.PUT_RECORD, name, context, directory=True)
+class Context(NamedTuple):
+    """What a membership entry says besides kind and id. `request`: the proposer's, 0 for none."""
+
+    peer_urls: tuple[str, ...] = ()
+    name: str = ""
+    request: int = 0
+
+
+def encode_context(context: Context) -> bytes:
+    """The context of a membership entry."""
+    document: dict[str, object] = {"peerURLs": list(context.peer_urls), "name": context.name}
+    if context.request:
+        document["request"] = context.request
+    return json.dumps(document).encode()
+
+
+def decode_context(data: bytes) -> Context | None:
+    """The context in a membership entry; None if nobody of this version has written it."""
+    if not data:
+        return Context()
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(document, dict):
+        return None
+    urls, name, request = (
+        document.get("peerURLs", []),
+        document.get("name", ""),
+        document.get("request", 0),
+    )
+    if not isinstance(urls, list) or not all(isinstance(url, str) for url in urls):
+        return None
+    if not isinstance(name, str) or type(request) is not int:
+        return None
+    return Context(tuple(urls), name, request)
+
+
+# --- records -----------------------------------------------------------------------------
 
 
 def publish_record(info: MemberInfo) -> Request:
@@ -40,9 +83,23 @@ def version_record(version: str) -> Request:
     return Request(Op.PUT_RECORD, VERSION_RECORD, version.encode())
 
 
-def encode_context(info: MemberInfo) -> bytes:
-    """What a membership entry says about the member, besides its id."""
-    return json.dumps({"peerURLs": list(info.peer_urls), "name": info.name}).encode()
+def removal_record(member_id: int) -> bytes:
+    """The name of the record that says that a member has been removed for good."""
+    return b"%b%x" % (_REMOVED, member_id)
+
+
+def writes_of(change: ConfChange, context: Context) -> list[Request]:
+    """What a change writes, if nothing speaks against it: each takes one step of the index."""
+    home = b"%b%x" % (_MEMBERS, change.member)
+    if change.kind == ConfChangeKind.PROMOTE:
+        return []
+    if change.kind == ConfChangeKind.REMOVE:
+        return [
+            Request(Op.DELETE_RECORD, home, recursive=True),
+            Request(Op.PUT_RECORD, removal_record(change.member), directory=True),
+        ]
+    value = encode_context(context._replace(request=0))
+    return [Request(Op.PUT_RECORD, home + _RAFT_ATTRIBUTES, value, directory=change.kind in ADDING)]
 
 
 def members_from_records(records: Mapping[bytes, bytes]) -> dict[int, MemberInfo]:
@@ -62,3 +119,84 @@ def members_from_records(records: Mapping[bytes, bytes]) -> dict[int, MemberInfo
             client_urls=tuple(published.get("clientURLs", ())),
         )
     return dict(sorted(members.items()))
+
+
+# --- what speaks against a change --------------------------------------------------------
+
+
+def objection(
+    members: Mapping[int, MemberInfo],
+    is_removed: Callable[[int], bool],
+    change: ConfChange,
+    context: Context,
+) -> MemberChangeError | None:
+    """Why a change of the records is impossible, in the order in which etcd 2.3 looks."""
+    member = change.member
+    if is_removed(member):
+        return MemberChangeError(ChangeRefusal.REMOVED_MEMBER)
+    if change.kind in ADDING:
+        if member in members:
+            return MemberChangeError(ChangeRefusal.ID_EXISTS)
+    elif member not in members:
+        return MemberChangeError(ChangeRefusal.UNKNOWN_MEMBER)
+    taken = {url for info in members.values() if info.id != member for url in info.peer_urls}
+    if not taken.isdisjoint(context.peer_urls):
+        return MemberChangeError(ChangeRefusal.URL_EXISTS)
+    return None
+
+
+class Standing(NamedTuple):
+    """What a leader knows about the members when it judges whether a change is safe."""
+
+    members: Mapping[int, MemberInfo]
+    voters: tuple[int, ...]
+    is_active: Callable[[int], bool]
+
+
+def danger(standing: Standing, change: ConfChange) -> str | None:
+    """Why the cluster could lose its quorum by a change; None if it could not.
+
+    A member counts once it has started, which its name shows, and while it is connected. That a
+    member without any others takes a second one is fine: the new one votes only once it is there.
+    """
+    if change.kind in ADDING:
+        return _danger_of_adding(standing)
+    if change.kind == ConfChangeKind.REMOVE:
+        return _danger_of_removing(standing, change.member)
+    return None
+
+
+def _danger_of_adding(standing: Standing) -> str | None:
+    members, _, is_active = standing
+    started = [member for member, info in members.items() if info.name]
+    if len(members) == len(started) == 1:
+        return None
+    needed = (len(members) + 1) // 2 + 1
+    if len(started) < needed:
+        return _too_few("add", "started", len(started), needed)
+    connected = sum(map(is_active, started))
+    return _too_few("add", "connected", connected, needed) if connected < needed else None
+
+
+def _danger_of_removing(standing: Standing, target: int) -> str | None:
+    members, voters, is_active = standing
+    started = [member for member, info in members.items() if info.name and member != target]
+    needed = (len(members) - 1) // 2 + 1
+    if len(started) < needed:
+        return _too_few("remove", "started", len(started), needed)
+    connected = sum(map(is_active, started))
+    if connected < needed:
+        return _too_few("remove", "connected", connected, needed)
+    if target in voters:
+        rest = [voter for voter in voters if voter != target]
+        voting, needed = sum(map(is_active, rest)), len(rest) // 2 + 1
+        if voting < needed:
+            return _too_few("remove", "connected and voting", voting, needed)
+    return None
+
+
+def _too_few(what: str, which: str, number: int, needed: int) -> str:
+    return (
+        f"Reject {what} member request: the number of {which} member ({number}) will be less than "
+        f"the quorum number of the cluster ({needed})"
+    )

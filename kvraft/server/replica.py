@@ -18,12 +18,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from kvraft import limits
-from kvraft.api.service import MemberInfo, Unavailable
+from kvraft.api.service import (
+    ChangeDone,
+    ChangeOutcome,
+    ChangeRefusal,
+    MemberChange,
+    MemberChangeError,
+    MemberInfo,
+    Unavailable,
+)
+from kvraft.raft import confchange
 from kvraft.raft.core import Role
 from kvraft.raft.entry import ConfChangeKind, EntryKind, SnapshotMeta, decode_conf_change
 from kvraft.raft.errors import ProposalRefused
 from kvraft.raft.message import Append, InstallSnapshot, Message
-from kvraft.server import membership
+from kvraft.server import changes, membership
+from kvraft.server.changes import ChangeReply, ChangeRequest
 from kvraft.server.forwarding import Forward, ForwardReply, Inbox, Outbox, Verdict
 from kvraft.server.logtime import LogTime
 from kvraft.server.proposals import Done, Pending, ProposalTable
@@ -36,11 +46,11 @@ if TYPE_CHECKING:
 
     from kvraft.clock import Clock
     from kvraft.raft.core import RaftCore
-    from kvraft.raft.entry import Entry
+    from kvraft.raft.entry import ConfChange, Entry
     from kvraft.raft.ready import Persist
     from kvraft.store.store import Store
 
-Frame = Message | Forward | ForwardReply
+Frame = Message | Forward | ForwardReply | ChangeRequest | ChangeReply
 
 TIMED_OUT = "etcdserver: request timed out"
 LEADER_FAILED = TIMED_OUT + ", possibly due to previous leader failure"
@@ -64,6 +74,7 @@ class ReplicaConfig(NamedTuple):
     snapshot_count: int
     snapshot_keep_entries: int
     cluster_version: str
+    strict_reconfig: bool = True
 
 
 class Work(NamedTuple):
@@ -100,6 +111,8 @@ class Replica:
         self._reads = ReadQueue()
         self._outbox = Outbox(core.member_id, incarnation)
         self._inbox = Inbox(core.member_id)
+        self._desk = changes.Desk(core.member_id, incarnation)
+        self._changes = changes.Queue(core, self, strict=config.strict_reconfig)
         self._send: list[Frame] = []
         self._incoming: dict[SnapshotMeta, Store] = {}
         # 65536 ids per unit of incarnation, which counts seconds: a next start is always ahead.
@@ -132,6 +145,7 @@ class Replica:
             definite = pending.term == 0
             self._proposals.answer(request_id, self._timed_out(pending.created_ns, definite))
         self._reads.tick(limit_ns, self._timed_out(limit_ns, definite=True))
+        self._tick_changes(limit_ns)
         if not self._published and self.core.leader:
             self._publish()
         if self.core.role is Role.LEADER:
@@ -147,6 +161,10 @@ class Replica:
                 self._proposals.put_back(lost)
             if frame.verdict != Verdict.ACCEPTED:
                 self._hold_queue = True  # ask again after the next tick, not in a tight circle
+        elif isinstance(frame, ChangeRequest):
+            self._changes.take(frame, self._clock.monotonic_ns())
+        elif isinstance(frame, ChangeReply):
+            self._desk.answer(frame)
         else:
             self.core.step(frame)
             if self._contact_commit is None and isinstance(frame, Append):
@@ -168,7 +186,7 @@ class Replica:
             self._proposals.failed += 1
             done(Unavailable(OVERLOADED, definite=True))
             return
-        request_id = self._next_request_id = (self._next_request_id + 1) & _MAX_UINT64
+        request_id = self._new_request_id()
         pending = Pending(
             encode_request(request_id, request),
             request.ttl_seconds is not None,
@@ -176,6 +194,23 @@ class Replica:
             self._clock.monotonic_ns(),
         )
         self._proposals.add(request_id, pending)
+
+    def change_membership(self, change: MemberChange, done: ChangeDone) -> None:
+        """Change the members; `done` is called exactly once, when the change is applied here."""
+        if self.disk_full or self._desk.is_full():
+            done(Unavailable(DISK_FULL if self.disk_full else OVERLOADED, definite=True))
+            return
+        request = self._new_request_id()
+        prepared = changes.prepare(change, request, self._clock.wall_ns() // 10**9)
+        if isinstance(prepared, MemberChangeError):
+            done(prepared)
+            return
+        now_ns = self._clock.monotonic_ns()
+        self._desk.add(changes.Waiting(request, prepared, done, now_ns))
+
+    def _new_request_id(self) -> int:
+        self._next_request_id = (self._next_request_id + 1) & _MAX_UINT64
+        return self._next_request_id
 
     def read_barrier(self, done: Barrier) -> None:
         """Call `done` once the store shows everything that was committed before this call."""
@@ -202,6 +237,7 @@ class Replica:
         """Answer everybody who still waits; nothing may be called afterwards."""
         outcome = Unavailable(STOPPED, definite=False)
         self._proposals.fail_all(outcome)
+        self._desk.fail_all(outcome)
         self._reads.fail_all(outcome)
 
     # --- outputs ------------------------------------------------------------------------
@@ -213,12 +249,15 @@ class Replica:
             or self.core.has_ready()
             or (self._proposals.queue and self._may_propose())
             or self._reads.wants_round()
+            or (self._desk.has_next() and self.core.leader)
+            or self._changes.has_work()
         )
 
     def take_work(self) -> Work:
         """Everything to be done now."""
         if self._proposals.queue and self._may_propose():
             self._propose_queued()
+        self._work_on_changes()
         if self._reads.wants_round():
             self._reads.start_round(self.core)
         ready = self.core.ready()
@@ -251,6 +290,7 @@ class Replica:
             if entry.term != self.applied_term:
                 self.applied_term = entry.term
                 self._proposals.requeue_lost(entry.term)
+                self._desk.requeue_lost(entry.term)
             self.applied_index = entry.index
             if entry.kind == EntryKind.CONFIG:
                 self._apply_conf_change(entry)
@@ -325,6 +365,10 @@ class Replica:
         """The writes that wait, and what is counted of them."""
         return self._proposals
 
+    def is_removed(self, member_id: int) -> bool:
+        """Whether this member was removed from the cluster for good."""
+        return self.store.get_record(membership.removal_record(member_id)) is not None
+
     def leader_since_ns(self) -> int:
         """When the present leader was first seen, by the monotonic clock."""
         return self._leader_since_ns
@@ -397,6 +441,31 @@ class Replica:
         if overdue or self.store.expiry_due():
             self._append([self._stamp(now_ns)], timed=False)
 
+    # --- changes of the membership --------------------------------------------------------
+
+    def _work_on_changes(self) -> None:
+        core = self.core
+        if core.leader and self._desk.has_next():
+            self._give(self._desk.next(core.leader, core.term))
+        if self._changes.has_work():
+            for reply in self._changes.work():
+                if reply.to == core.member_id:
+                    self._desk.answer(reply)
+                else:
+                    self._send.append(reply)
+
+    def _give(self, frame: ChangeRequest) -> None:
+        if frame.to == self.core.member_id:
+            self._changes.take(frame, self._clock.monotonic_ns())
+        else:
+            self._send.append(frame)
+
+    def _tick_changes(self, limit_ns: int) -> None:
+        self._desk.give_up(limit_ns, self._timed_out)
+        for frame in self._desk.tick(self.core.leader, self.core.term):
+            self._give(frame)
+        self._changes.tick(limit_ns)
+
     # --- applying -------------------------------------------------------------------------
 
     def _apply_internal(self, request_id: int, request: Request) -> None:
@@ -411,16 +480,36 @@ class Replica:
         except StoreError as error:
             self._proposals.answer(request_id, error)
             return
-        self.members = membership.members_from_records(self.store.records())
+        if request.path.startswith(membership.SERVER_RECORDS):
+            self.members = membership.members_from_records(self.store.records())
         assert outcome is not None
         self._proposals.answer(request_id, outcome)
 
     def _apply_conf_change(self, entry: Entry) -> None:
+        """Make a committed change, unless it makes no sense when its turn comes."""
         change = decode_conf_change(entry.data)
+        if change.kind == ConfChangeKind.PROMOTE:
+            self.core.apply_conf_change(change)
+            return
+        context = membership.decode_context(change.context)
+        if context is None:
+            return
+        outcome: ChangeOutcome = membership.objection(
+            self.members, self.is_removed, change, context
+        )
+        if outcome is None:
+            outcome = self._change_members(change, context)
+        self._desk.applied(context.request, change.member, outcome)
+
+    def _change_members(self, change: ConfChange, context: membership.Context) -> ChangeOutcome:
+        reason = confchange.objection(self.core.membership, change)
+        if reason is not None:
+            return MemberChangeError(ChangeRefusal.NOT_SAFE, reason)
         self.core.apply_conf_change(change)
-        if change.kind in (ConfChangeKind.ADD_VOTER, ConfChangeKind.ADD_LEARNER):
-            self.store.apply(membership.add_record(change.context, change.member))
+        for write in membership.writes_of(change, context):
+            self.store.apply(write)
         self.members = membership.members_from_records(self.store.records())
+        return self.members.get(change.member)
 
     def _wake_watchers(self) -> None:
         for watcher in self.store.take_woken():
@@ -434,7 +523,9 @@ class Replica:
         self._snapshot_index = meta.index
         self.members = membership.members_from_records(self.store.records())
         self.core.snapshot_restored(meta)
-        self._proposals.fail_uncertain(meta.term, Unavailable(CONNECTION_LOST, definite=False))
+        unknown = Unavailable(CONNECTION_LOST, definite=False)
+        self._proposals.fail_uncertain(meta.term, unknown)
+        self._desk.after_snapshot(meta.term, self, unknown)
         self._reads.release(meta.index)
         self.store.succeed(old)
         self._wake_watchers()

@@ -550,8 +550,15 @@ class Store:
         return self._recorded(Event(action, name, file, None, index, False, self.now_ns))
 
     def _delete_record(self, request: Request) -> Event:
+        """Remove a record; "recursive" says: all records below this name, in one step."""
         name = request.path
-        old = self._records.pop(name, None)
+        if request.recursive:
+            below = [known for known in self._records if known.startswith(name + b"/")]
+            old = b"" if below else None
+            for known in below:
+                del self._records[known]
+        else:
+            old = self._records.pop(name, None)
         if old is None:
             self.stats.delete_fail += 1
             raise StoreError(ErrorKind.KEY_NOT_FOUND, name, self.index)

@@ -15,7 +15,15 @@ from collections.abc import Callable
 import uvloop
 
 from kvraft.api.port import ClientPort
-from kvraft.api.service import BarrierDone, MemberInfo, Unavailable, WriteDone
+from kvraft.api.service import (
+    BarrierDone,
+    ChangeDone,
+    ChangeOutcome,
+    MemberChange,
+    MemberInfo,
+    Unavailable,
+    WriteDone,
+)
 from kvraft.store.errors import StoreError
 from kvraft.store.request import Op, Request
 from kvraft.store.store import Store
@@ -40,6 +48,8 @@ class FakeService:
         self.unavailable: Unavailable | None = None
         self.held: list[tuple[Request, WriteDone]] | None = None
         self.held_barriers: list[BarrierDone] | None = None
+        self.changes: list[MemberChange] = []
+        self.change_outcome: ChangeOutcome = None
         self.record(b"/0/members/7924593a81a969fd/raftAttributes", create=True)
         self.record(b"/0/members/7924593a81a969fd/attributes")
         self.record(b"/0/version")
@@ -100,6 +110,10 @@ class FakeService:
 
     def members(self) -> list[MemberInfo]:
         return [MEMBER]
+
+    def change_membership(self, change: MemberChange, done: ChangeDone) -> None:
+        self.changes.append(change)
+        done(self.change_outcome)
 
     def leader(self) -> MemberInfo | None:
         return MEMBER if self.leads else None

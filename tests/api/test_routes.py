@@ -134,17 +134,6 @@ def test_members(wire: Wire, client: Client, monkeypatch: pytest.MonkeyPatch) ->
     assert (electing.status, electing.body) == (503, b'{"message":"During election"}')
 
 
-def test_changes_of_the_membership(client: Client) -> None:
-    for method, path in ((b"POST", b""), (b"PUT", b"/1"), (b"DELETE", b"/1")):
-        refused = answer(client.ask(request(method, b"/v2/members" + path)))
-        assert refused.status == 501
-        assert "message" in json.loads(refused.body)
-    nameless = answer(client.ask(request(b"DELETE", b"/v2/members/")))
-    assert (nameless.status, nameless.body) == (405, b"Method Not Allowed\n")
-    assert b"Allow" not in nameless.headers
-    assert b"X-Etcd-Cluster-Id" in nameless.headers
-
-
 def test_machines(wire: Wire, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     other = MemberInfo(0xF, "", (), ("http://z:1", "http://a:1"))
     monkeypatch.setattr(wire.service, "members", lambda: [MEMBER, other])

@@ -8,7 +8,14 @@ import pytest
 
 from kvraft.clock import ManualClock
 from kvraft.raft.core import Role
-from kvraft.raft.entry import ConfChangeKind, Entry, EntryKind, HardState, decode_conf_change
+from kvraft.raft.entry import (
+    ConfChange,
+    ConfChangeKind,
+    Entry,
+    EntryKind,
+    HardState,
+    decode_conf_change,
+)
 from kvraft.server import bootstrap, ids, membership
 from kvraft.server.replica import Replica
 from kvraft.storage import Identity, Recovered
@@ -157,7 +164,9 @@ def test_peer_urls_are_found_in_the_log_and_in_the_records() -> None:
     recovered = recovered_log(0, commit=2)
     assert bootstrap.stored_peer_urls(recovered, Store()) == infos(1)[0].peer_urls
     store = Store()
-    store.apply(membership.add_record(membership.encode_context(infos(1)[0]), 1))
+    add = ConfChange(ConfChangeKind.ADD_VOTER, 1, b"")
+    for write in membership.writes_of(add, membership.Context(infos(1)[0].peer_urls, "m1")):
+        store.apply(write)
     empty = recovered._replace(entries=[])
     assert bootstrap.stored_peer_urls(empty, store) == infos(1)[0].peer_urls
     assert bootstrap.stored_peer_urls(empty, Store()) == ()
