@@ -36,6 +36,7 @@ MAX_FRAME_BYTES: Final = 32 << 20  # one frame: an append holds at most one entr
 MAX_PEER_HEAD_BYTES: Final = 16 << 10  # request head on the peer port; ours has 300 bytes
 MAX_PEER_CONNECTIONS: Final = 256  # on the peer port: members, joiners and proxies are few
 MAX_PEER_BACKLOG_BYTES: Final = 64 << 20  # unsent bytes per peer; beyond it frames are dropped
+MAX_PEER_COMPLAINTS: Final = 8  # reasons logged while a peer cannot be reached; each once
 PEER_RECONNECT_MS: Final = 100  # pause between attempts to reach a peer
 PEER_CONNECT_TIMEOUT_MS: Final = 1000  # a peer that takes longer to accept is unreachable
 PEER_SILENCE_MS: Final = 5000  # unacknowledged bytes on the wire for so long: dead connection
@@ -44,6 +45,22 @@ MAX_SNAPSHOT_CHUNK_BYTES: Final = 64 << 20  # a chunk of 1000 nodes may hold lar
 MAX_INCOMING_SNAPSHOTS: Final = 2  # received, but not installed yet: the present and the next
 DISK_FULL_RETRY_MS: Final = 1000  # how soon a write is tried again on a full disk
 SNAPSHOT_TRANSFER_TIMEOUT_MS: Final = 60_000  # without any progress; then it is started anew
+
+# --- TLS -------------------------------------------------------------------------------
+TLS_WAITING: Final = 1024  # connections that have said nothing yet; beyond it the oldest goes
+TLS_QUEUE: Final = 256  # complete hellos waiting their turn: half a second of work
+TLS_HANDSHAKES: Final = 128  # in progress: each holds 30 KB, and may cost 1 ms of signing at once
+TLS_STARTS_PER_TURN: Final = 4  # handshakes begun in one turn of the loop: 1 ms each with RSA 2048
+TLS_ACCEPTS_PER_TURN: Final = 64  # connections taken in one turn of the loop: about 1 ms
+TLS_HELLO_TIMEOUT_S: Final = 10  # from the connection to a complete first message
+TLS_HANDSHAKE_TIMEOUT_S: Final = 10  # and from there to the end of the handshake
+TLS_PATIENCE_S: Final = 1  # a handshake this old is given up when others wait for its place
+TLS_CLOSE_TIMEOUT_S: Final = 2  # how long the other side may take to say that it closes, too
+MAX_HELLO_BYTES: Final = 16384 + 5  # the first message: one record of TLS, with its header
+ACCEPT_RETRY_S: Final = 1  # pause after an accept for which there was no descriptor or memory
+HANDSHAKE_LOG_S: Final = 1  # failed handshakes within it share one line
+CERTIFICATE_CHECK_S: Final = 60  # how often the files are looked at; renewals have days
+CERTIFICATE_NOTICE_S: Final = 7 * 86400  # expiry is announced so long before: time to act
 
 # --- storage ---------------------------------------------------------------------------
 WAL_SEGMENT_BYTES: Final = 64_000_000  # a segment is closed at this size; what etcd 2.3 does

@@ -128,6 +128,7 @@ class HttpConnection(Exchange, asyncio.Protocol):
         "_pumping",
         "_reading_paused",
         "_refusal",
+        "_said_goodbye",
         "_target",
         "_unparsed",
         "_waiting",
@@ -170,6 +171,7 @@ class HttpConnection(Exchange, asyncio.Protocol):
         self._deaf = False  # whatever else arrives is thrown away
         self._cut_short = False  # the client may still be sending what nobody reads
         self._lingering = False  # the last answer is on its way
+        self._said_goodbye = False  # and the transport was told to close after it
 
     # --- the transport -----------------------------------------------------------------
 
@@ -245,7 +247,13 @@ class HttpConnection(Exchange, asyncio.Protocol):
         else:
             expired = now_s - self._last_s > IDLE_TIMEOUT_S
         if expired:
-            self.abort()
+            if self._lingering and not (self.transport.can_write_eof() or self._said_goodbye):
+                # TLS has no half-open end: only now does the client learn that this was all.
+                self._said_goodbye = True
+                self._last_s = now_s
+                self.transport.close()
+            else:
+                self.abort()
 
     # --- receiving ---------------------------------------------------------------------
 
@@ -705,7 +713,8 @@ class HttpConnection(Exchange, asyncio.Protocol):
         if self._reading_paused:
             self._reading_paused = False
             self.transport.resume_reading()
-        if self._cut_short and self.transport.can_write_eof():
-            self.transport.write_eof()
-        else:
+        if not self._cut_short:
+            self._said_goodbye = True
             self.transport.close()
+        elif self.transport.can_write_eof():
+            self.transport.write_eof()

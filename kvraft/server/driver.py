@@ -345,7 +345,9 @@ class Driver:
             if urls:
                 chunks = self._read_chunks(message.meta)
                 hello = self._hub.hello(message.to)
-                await send_snapshot(urlsplit(urls[0]), hello, message, chunks, self._encoder)
+                await send_snapshot(
+                    urlsplit(urls[0]), hello, message, chunks, self._encoder, self._hub.context
+                )
                 ok = True
         except (OSError, TimeoutError, HandshakeError, StorageError) as error:
             _log.warning("cannot send a snapshot to member %x: %s", message.to, error)

@@ -17,13 +17,14 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from kvraft import limits
 from kvraft.api.guards import Guards
+from kvraft.api.listening import Listener, listen
 from kvraft.api.port import ClientPort
 from kvraft.clock import SystemClock
 from kvraft.errors import Corrupt, StorageError
 from kvraft.server import bootstrap, ids, logs
 from kvraft.server import config as configuration
+from kvraft.server.certificates import Certificates
 from kvraft.server.collector import Collector
 from kvraft.server.ids import format_id
 from kvraft.server.member import Member
@@ -32,7 +33,7 @@ from kvraft.storage import Files, PosixFiles, Recovered, Storage
 from kvraft.storage.starts import next_start
 from kvraft.store.errors import CorruptSnapshot
 from kvraft.store.store import Store
-from kvraft.transport.tls import TlsFiles
+from kvraft.transport.tls import TlsError
 
 if TYPE_CHECKING:
     from kvraft.server.config import ServerConfig
@@ -64,6 +65,7 @@ async def run(config: ServerConfig) -> int | signal.Signals:
         server = await _start(config, lambda error: _fatal(error, end))
     except _Refused:
         return 1
+    loop.add_signal_handler(signal.SIGHUP, server.certificates.look)
     how = await ended
     if isinstance(how, signal.Signals):
         name = {signal.SIGINT: "interrupt", signal.SIGTERM: "terminated"}[how]
@@ -80,17 +82,10 @@ def _check_available(config: ServerConfig) -> None:
         "discovery-srv": config.discovery_srv,
         "proxy": config.proxy != "off",
         "force-new-cluster": config.force_new_cluster,
-        "cert-file": config.client_tls != TlsFiles(),
-        "peer-cert-file": config.peer_tls != TlsFiles(),
     }
     for name in [name for name, given in wanted.items() if given]:
         _main_log.critical("flag -%s is not supported yet", name)
         raise _Refused
-    peers = (url for urls in config.initial_cluster.values() for url in urls)
-    for url in (*config.listen_peer_urls, *config.listen_client_urls, *peers):
-        if url.startswith("https:"):
-            _main_log.critical("%s: https is not supported yet", url)
-            raise _Refused
 
 
 def _fatal(error: BaseException, end: Callable[[int | signal.Signals], None]) -> None:
@@ -106,10 +101,11 @@ def _fatal(error: BaseException, end: Callable[[int | signal.Signals], None]) ->
 class MemberServer:
     """A member with its client port."""
 
-    def __init__(self, member: Member, guards: Guards) -> None:
+    def __init__(self, member: Member, guards: Guards, certificates: Certificates) -> None:
         self.member = member
+        self.certificates = certificates
         self._port = ClientPort(member, asyncio.get_running_loop(), guards)
-        self._listeners: list[asyncio.Server] = []
+        self._listeners: list[Listener] = []
         self._collector = Collector()
 
     async def start(self, config: ServerConfig) -> None:
@@ -118,14 +114,14 @@ class MemberServer:
         loop = asyncio.get_running_loop()
         for url in config.listen_client_urls:
             where = address(url)
+            context = self.certificates.client.listener(url)
             self._listeners.append(
-                await loop.create_server(
-                    self._port.connection, where.host, where.port, backlog=limits.LISTEN_BACKLOG
-                )
+                await listen(loop, self._port.connection, where.host, where.port, context)
             )
             _main_log.info("listening for client requests on %s", url)
         self._port.start()
         self._collector.start()
+        self.certificates.start()
 
     async def stop(self) -> None:
         """Let clients finish, then stop the member."""
@@ -133,10 +129,16 @@ class MemberServer:
             listener.close()
         await self._port.drain(DRAIN_SECONDS)
         await self.member.stop()
+        await self.certificates.stop()
         self._collector.stop()
 
 
 async def _start(config: ServerConfig, on_fatal: Callable[[BaseException], None]) -> MemberServer:
+    try:
+        certificates = Certificates(config)
+    except TlsError as error:
+        _main_log.critical("%s", error)
+        raise _Refused from error
     try:
         storage, recovered, founders = _open(config)
         store = _restore(storage, recovered)
@@ -165,8 +167,9 @@ async def _start(config: ServerConfig, on_fatal: Callable[[BaseException], None]
         on_fatal=on_fatal,
         max_snapshots=config.max_snapshots,
         max_wals=config.max_wals,
+        tls=certificates.peer,
     )
-    server = MemberServer(member, _guards(config))
+    server = MemberServer(member, _guards(config), certificates)
     try:
         await server.start(config)
     except OSError as error:

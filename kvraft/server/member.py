@@ -14,6 +14,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from kvraft import limits
+from kvraft.api.listening import Listener, listen
 from kvraft.api.service import (
     ChangeDone,
     ChangeOutcome,
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
     from kvraft.storage import Identity, Storage
     from kvraft.store.request import Request
     from kvraft.store.store import Store
+    from kvraft.transport.tls import Tls
 
 SERVER_VERSION = "2.3.8"
 _STATES = {Role.LEADER: "StateLeader", Role.FOLLOWER: "StateFollower"}
@@ -71,7 +73,10 @@ class Member:
         on_fatal: Callable[[BaseException], None],
         max_snapshots: int,
         max_wals: int,
+        tls: Tls | None = None,
     ) -> None:
+        """`tls`: of the peer side; without it the member neither serves nor dials https."""
+        self._tls = tls
         self.member_id = identity.member_id
         self.cluster_id = identity.cluster_id
         self.cluster_id_hex = format_id(identity.cluster_id).encode()
@@ -97,8 +102,9 @@ class Member:
             encoder,
             on_unreachable=self._peer_unreachable,
             on_state=self._peer_state,
+            context=None if tls is None else tls.client_context,
         )
-        self._peer_servers: list[asyncio.Server] = []
+        self._peer_servers: list[Listener] = []
         self._peer_connections: set[PeerConnection] = set()
         self._reception: asyncio.Task[object] | None = None
         self._started = datetime.now(UTC)
@@ -115,7 +121,8 @@ class Member:
         factory = peer_protocol_factory(self, frame_from_wire, self._peer_connections)
         for url in peer_urls:
             where = address(url)
-            server = await loop.create_server(factory, where.host, where.port)
+            context = None if self._tls is None else self._tls.listener(url)
+            server = await listen(loop, factory, where.host, where.port, context)
             self._peer_servers.append(server)
             _log.info("listening for peers on %s", url)
         self._driver.start(self._hub)

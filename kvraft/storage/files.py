@@ -163,6 +163,14 @@ class PosixFiles:
     def mode(self, path: str) -> int:
         return stat.S_IMODE(os.stat(path).st_mode)
 
+    def mark(self, path: str) -> tuple[int, int, int] | None:
+        """Changes whenever the file is replaced or written to; None if it cannot be looked at."""
+        try:
+            status = os.stat(path)
+        except OSError:
+            return None
+        return status.st_ino, status.st_mtime_ns, status.st_size
+
     def free_bytes(self, path: str) -> int:
         figures = os.statvfs(path)
         return figures.f_bavail * figures.f_frsize

@@ -11,6 +11,7 @@ from kvraft.transport.peer import Peer
 
 if TYPE_CHECKING:
     from kvraft.transport.codec import Frame, FrameEncoder
+    from kvraft.transport.tls import ContextSource
 
 
 class PeerHub:
@@ -24,7 +25,10 @@ class PeerHub:
         *,
         on_unreachable: Callable[[int], None],
         on_state: Callable[[int, bool, str], None],
+        context: ContextSource | None = None,
     ) -> None:
+        """`context`: gives what https URLs are dialled with; asked for each connection anew."""
+        self.context = context
         self._cluster_id = cluster_id
         self._member_id = member_id
         self._encoder = encoder
@@ -47,6 +51,7 @@ class PeerHub:
                     self._encoder,
                     on_unreachable=self._on_unreachable,
                     on_state=self._on_state,
+                    context=self.context,
                 )
 
     def hello(self, member_id: int) -> Hello:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar, cast
 from urllib.parse import urlsplit
@@ -24,6 +25,7 @@ from kvraft.transport.handshake import (
 
 if TYPE_CHECKING:
     from kvraft.transport.codec import Frame, FrameEncoder
+    from kvraft.transport.tls import ContextSource
 
 
 _Dialled = TypeVar("_Dialled", bound=asyncio.Protocol)
@@ -61,7 +63,8 @@ class _StreamProtocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self.accepted.done():
-            self.accepted.set_exception(HandshakeError("connection closed"))
+            why = f"connection closed: {failure(exc)}" if exc else "connection closed"
+            self.accepted.set_exception(HandshakeError(why))
             self.accepted.exception()  # seen: nobody waits for it if dialling was given up
         if not self.closed.done():
             self.closed.set_result(None)
@@ -78,6 +81,7 @@ class Peer:
         *,
         on_unreachable: Callable[[int], None],
         on_state: Callable[[int, bool, str], None],
+        context: ContextSource | None = None,
     ) -> None:
         self.member_id = hello.to
         self.urls = tuple(urls)
@@ -86,7 +90,8 @@ class Peer:
         self._on_unreachable = on_unreachable
         self._on_state = on_state
         self._transport: asyncio.Transport | None = None
-        self._complaint = ""
+        self._context = context
+        self._complaints: set[str] = set()
         self._task = asyncio.create_task(self._keep_connected(), name=f"peer-{hello.to:x}")
 
     @property
@@ -118,17 +123,17 @@ class Peer:
             try:
                 await self._stay_connected(url)
             except (OSError, TimeoutError, HandshakeError) as error:
-                self._complain(f"{url}: {error}")
+                self._complain(f"{url}: {failure(error)}")
             await asyncio.sleep(limits.PEER_RECONNECT_MS / 1000)
 
     async def _stay_connected(self, url: str) -> None:
-        protocol = await dial(url, STREAM_PATH, self._hello, _StreamProtocol)
+        protocol = await dial(url, STREAM_PATH, self._hello, _StreamProtocol, self._context)
         assert protocol.transport is not None
         try:
             async with asyncio.timeout(limits.PEER_CONNECT_TIMEOUT_MS / 1000):
                 await protocol.accepted
             self._transport = protocol.transport
-            self._complaint = ""
+            self._complaints.clear()
             self._on_state(self.member_id, True, url)
             await protocol.closed
             self._complain(f"{url}: connection closed")
@@ -137,22 +142,60 @@ class Peer:
             protocol.transport.close()
 
     def _complain(self, reason: str) -> None:
-        """Report once per reason: a member that is down is dialled ten times a second."""
-        if reason != self._complaint:
-            self._complaint = reason
+        """Report each reason once: a member that is down is dialled ten times a second.
+
+        Reasons may take turns: a refused certificate shows as an alert, or as a reset that
+        overtakes it.
+        """
+        if reason not in self._complaints and len(self._complaints) < limits.MAX_PEER_COMPLAINTS:
+            self._complaints.add(reason)
             self._on_state(self.member_id, False, reason)
 
 
-async def dial(url: str, path: str, hello: Hello, factory: Callable[[bytes], _Dialled]) -> _Dialled:
-    """Open a connection to a member's peer URL and send the opening request."""
+def context_for(url: str, source: ContextSource | None) -> ssl.SSLContext | None:
+    """What a connection to this URL needs; None for http. Raises HandshakeError."""
+    if not url.startswith("https:"):
+        return None
+    if source is None:
+        raise HandshakeError("this member is not set up to dial https")
+    return source()
+
+
+def connect_timeout_s(context: ssl.SSLContext | None) -> float:
+    """How long connecting may take; with TLS, the handshake gets as long as the connection."""
+    return limits.PEER_CONNECT_TIMEOUT_MS / 1000 * (1 if context is None else 2)
+
+
+def failure(error: BaseException) -> str:
+    """Why a connection failed, in words that stay the same from one attempt to the next."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"the member's certificate does not verify: {error.verify_message}"
+    if isinstance(error, ssl.SSLError) and error.reason:
+        return f"TLS: {error.reason.replace('_', ' ').lower()}"
+    return str(error) or "timed out"
+
+
+async def dial(
+    url: str,
+    path: str,
+    hello: Hello,
+    factory: Callable[[bytes], _Dialled],
+    source: ContextSource | None = None,
+) -> _Dialled:
+    """Open a connection to a member's peer URL and send the opening request.
+
+    Raises OSError, TimeoutError or HandshakeError. With https the member has to show a
+    certificate for the host in the URL.
+    """
     target = urlsplit(url)
     head = request_head(path, target.netloc, hello)
     assert target.hostname is not None, "peer URLs were checked"
     assert target.port is not None, "peer URLs were checked"
     host, port = target.hostname, target.port
+    context = context_for(url, source)
     loop = asyncio.get_running_loop()
-    async with asyncio.timeout(limits.PEER_CONNECT_TIMEOUT_MS / 1000):
-        _, protocol = await loop.create_connection(lambda: factory(head), host, port)
+    async with asyncio.timeout(connect_timeout_s(context)):
+        _, protocol = await loop.create_connection(lambda: factory(head), host, port, ssl=context)
     return protocol
 
 

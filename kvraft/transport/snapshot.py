@@ -16,12 +16,14 @@ import msgpack
 from kvraft import limits
 from kvraft.transport.codec import MalformedFrame, bounded_unpacker
 from kvraft.transport.handshake import SNAPSHOT_PATH, AnswerReader, HandshakeError, request_head
+from kvraft.transport.peer import connect_timeout_s, context_for
 
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
     from kvraft.transport.codec import Frame, FrameEncoder
     from kvraft.transport.handshake import Hello
+    from kvraft.transport.tls import ContextSource
 
 _RECEIVED = b"\x01"
 _READ_BYTES = 256 << 10
@@ -34,10 +36,12 @@ async def send_snapshot(
     message: Frame,
     chunks: AsyncIterator[bytes],
     encoder: FrameEncoder,
+    source: ContextSource | None = None,
 ) -> None:
     """Transfer a snapshot. Raises OSError, TimeoutError or HandshakeError if it failed."""
-    async with asyncio.timeout(limits.PEER_CONNECT_TIMEOUT_MS / 1000):
-        reader, writer = await asyncio.open_connection(target.hostname, target.port)
+    context = context_for(target.geturl(), source)
+    async with asyncio.timeout(connect_timeout_s(context)):
+        reader, writer = await asyncio.open_connection(target.hostname, target.port, ssl=context)
     try:
         writer.write(request_head(SNAPSHOT_PATH, target.netloc, hello))
         await _accepted(reader)
