@@ -313,10 +313,15 @@ def _make_dirs(files: Files, path: str) -> None:
     missing: list[str] = []
     while not files.exists(path):
         missing.append(path)
-        path = posixpath.dirname(path)
+        path = _parent(path)
     for directory in reversed(missing):
         files.make_dir(directory)
-        files.sync_dir(posixpath.dirname(directory))
+        files.sync_dir(_parent(directory))
+
+
+def _parent(path: str) -> str:
+    """The directory a name stands in; a bare name stands in the working directory."""
+    return posixpath.dirname(path) or "."
 
 
 def _enter(files: Files, paths: _Paths) -> list[int]:
@@ -381,7 +386,7 @@ def _repair(files: Files, paths: _Paths, plan: recover.Plan, segment_bytes: int)
     for index, term in plan.orphans:
         files.remove(f"{paths.snap}/{term:016x}-{index:016x}{snapshots.SUFFIX}")
     files.sync_dir(paths.snap)
-    for directory in (paths.member, paths.data, posixpath.dirname(paths.wal)):
+    for directory in (paths.member, paths.data, _parent(paths.wal)):
         files.sync_dir(directory)
     handle = publish(files, paths.wal, file_name, valid)
     framer = Framer(last.scan.seed, last.scan.chain, last.scan.end)

@@ -77,6 +77,17 @@ def test_the_log_may_have_a_directory_of_its_own(tmp_path: Path) -> None:
     storage.close()
 
 
+@pytest.mark.parametrize("data_dir", ["here", "a/b", "./here/"])
+def test_a_directory_may_be_named_from_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data_dir: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Storage.create(PosixFiles(), data_dir, IDENTITY, FIRST, STATE, "log").close()
+    storage, recovered = Storage.open(PosixFiles(), data_dir, "log")
+    storage.close()
+    assert recovered.entries == FIRST
+
+
 def test_wider_modes_are_refused_with_the_command_to_run(tmp_path: Path) -> None:
     files = PosixFiles()
     data = tmp_path / "a"
