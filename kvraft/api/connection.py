@@ -57,7 +57,7 @@ from kvraft.limits import (
 if TYPE_CHECKING:
     from kvraft.api.port import ClientPort
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("kvraft.etcdhttp")
 
 _USUAL_STARTS: Final = frozenset((b"GET ", b"PUT ", b"POST", b"HEAD", b"DELE", b"OPTI", b"PATC"))
 _HOST, _OTHER, _TYPE, _EXPECT, _ENCODING, _PLAIN = range(6)
