@@ -25,7 +25,7 @@ Invariants:
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 from threading import Lock
 from typing import Final, NamedTuple
@@ -43,6 +43,7 @@ from kvraft.storage.files import (
     disk_error,
     publish,
 )
+from kvraft.storage.foreign import refuse_etcd
 from kvraft.storage.record import Framer
 from kvraft.storage.wal import Identity, Wal
 
@@ -60,14 +61,17 @@ class Recovered(NamedTuple):
     repaired: list[str]  # what was put right, for the log of the server
 
 
-class _Paths(NamedTuple):
+class Paths(NamedTuple):
+    """Where the parts of a data directory are."""
+
     data: str
     member: str
     wal: str
     snap: str
 
     @classmethod
-    def of(cls, data_dir: str, wal_dir: str | None) -> _Paths:
+    def of(cls, data_dir: str, wal_dir: str | None) -> Paths:
+        """The paths, from two flags."""
         data = posixpath.normpath(data_dir)
         member = f"{data}/member"
         own = posixpath.normpath(wal_dir) if wal_dir else f"{member}/wal"
@@ -107,7 +111,7 @@ class SnapshotWriter:
 class Storage:
     """Durable state of one running member."""
 
-    def __init__(self, files: Files, paths: _Paths, locks: list[int], log: Wal) -> None:
+    def __init__(self, files: Files, paths: Paths, locks: list[int], log: Wal) -> None:
         """Use `create` or `open`."""
         self._files = files
         self._paths = paths
@@ -118,10 +122,18 @@ class Storage:
 
     @staticmethod
     def exists(files: Files, data_dir: str, wal_dir: str | None = None) -> bool:
-        """Whether a member was created here. Raises Corrupt if only a part of one is left."""
-        paths = _Paths.of(data_dir, wal_dir)
+        """Whether a member was created here. Raises Corrupt if only a part of one is left,
+        ForeignData for the directory of an etcd."""
+        paths = Paths.of(data_dir, wal_dir)
         names = _list(files, paths.wal)
-        if wal.segment_names(names):
+        segments = wal.segment_names(names)
+        refuse_etcd(
+            files,
+            paths.data,
+            paths.snap,
+            [f"{paths.wal}/{name.file_name()}" for name in segments],
+        )
+        if segments:
             return True
         rest = [name for name in names if name.endswith(wal.SUFFIX + SET_ASIDE)]
         rest += [
@@ -147,19 +159,54 @@ class Storage:
         segment_bytes: int = WAL_SEGMENT_BYTES,
     ) -> Storage:
         """A new member, durable on return; a crash before leaves none."""
-        paths = _Paths.of(data_dir, wal_dir)
-        if cls.exists(files, data_dir, wal_dir):
-            reason = "a member was already created here"
-            raise Corrupt(paths.wal, 0, reason, "start without bootstrapping")
-        try:
-            for path in (paths.snap, paths.wal):
-                _make_dirs(files, path)
-        except OSError as error:
-            raise disk_error(paths.data, error) from error
-        locks = _enter(files, paths)
+        paths = Paths.of(data_dir, wal_dir)
+        locks = _found(files, paths)
         try:
             log = Wal.begin(files, paths.wal, identity, hard_state, entries, segment_bytes)
         except StorageError:
+            _release(files, locks)
+            raise
+        return cls(files, paths, locks, log)
+
+    @classmethod
+    def create_behind(
+        cls,
+        files: Files,
+        data_dir: str,
+        identity: Identity,
+        meta: SnapshotMeta,
+        chunks: Iterable[bytes],
+        entries: Sequence[Entry],
+        hard_state: HardState,
+        wal_dir: str | None = None,
+        *,
+        segment_bytes: int = WAL_SEGMENT_BYTES,
+    ) -> Storage:
+        """A new member that begins with a snapshot, and maybe entries behind it.
+
+        Durable on return. A crash before leaves at most a snapshot file without a log, which
+        `exists` refuses; what `chunks` or the disk raises leaves nothing.
+        """
+        paths = Paths.of(data_dir, wal_dir)
+        locks = _found(files, paths)
+        path = f"{paths.snap}/{snapshots.snapshot_name(meta)}"
+        writer: snapshots.SnapshotFile | None = None
+        try:
+            log_end = entries[-1].index if entries else meta.index
+            writer = snapshots.SnapshotFile(
+                files, paths.snap, identity.cluster_id, meta, log_end, 0
+            )
+            for chunk in chunks:
+                writer.write(chunk)
+            writer.finish()
+            log = Wal.begin(
+                files, paths.wal, identity, hard_state, entries, segment_bytes, behind=meta
+            )
+        except BaseException:
+            if writer is not None:
+                writer.abort()
+            if files.exists(path):
+                files.remove(path)
             _release(files, locks)
             raise
         return cls(files, paths, locks, log)
@@ -175,7 +222,7 @@ class Storage:
     ) -> tuple[Storage, Recovered]:
         """Take over what a stopped member left. May be cut off by a crash at any point and
         called again; a refusal has changed nothing."""
-        paths = _Paths.of(data_dir, wal_dir)
+        paths = Paths.of(data_dir, wal_dir)
         if not cls.exists(files, data_dir, wal_dir):
             raise Corrupt(paths.wal, 0, "there is no log", "bootstrap this member first")
         try:
@@ -298,6 +345,19 @@ class Storage:
             self._files.sync_dir(directory)
 
 
+def _found(files: Files, paths: Paths) -> list[int]:
+    """Make the directories of a new member and take their locks."""
+    if Storage.exists(files, paths.data, paths.wal):
+        reason = "a member was already created here"
+        raise Corrupt(paths.wal, 0, reason, "start without bootstrapping")
+    try:
+        for path in (paths.snap, paths.wal):
+            _make_dirs(files, path)
+    except OSError as error:
+        raise disk_error(paths.data, error) from error
+    return _enter(files, paths)
+
+
 def _list(files: Files, path: str) -> list[str]:
     """Names in a directory; none if it is not there."""
     if not files.exists(path):
@@ -306,6 +366,11 @@ def _list(files: Files, path: str) -> list[str]:
         return files.list_dir(path)
     except OSError as error:
         raise disk_error(path, error) from error
+
+
+def _parent(path: str) -> str:
+    """The directory above; a path without one is relative."""
+    return posixpath.dirname(path) or "."
 
 
 def _make_dirs(files: Files, path: str) -> None:
@@ -319,17 +384,12 @@ def _make_dirs(files: Files, path: str) -> None:
         files.sync_dir(_parent(directory))
 
 
-def _parent(path: str) -> str:
-    """The directory a name stands in; a bare name stands in the working directory."""
-    return posixpath.dirname(path) or "."
-
-
-def _enter(files: Files, paths: _Paths) -> list[int]:
+def _enter(files: Files, paths: Paths) -> list[int]:
     """Take the locks, then check who else may come in and remove what was never finished."""
     locks: list[int] = []
     try:
         locks.append(_lock(files, f"{paths.member}/{_LOCK_NAME}"))
-        if posixpath.dirname(paths.wal) != paths.member:
+        if _parent(paths.wal) != paths.member:
             locks.append(_lock(files, f"{paths.wal}/{_LOCK_NAME}"))
         _check_modes(files, paths)
         for directory in (paths.wal, paths.snap):
@@ -357,7 +417,7 @@ def _release(files: Files, locks: list[int]) -> None:
         files.close(locks.pop())
 
 
-def _check_modes(files: Files, paths: _Paths) -> None:
+def _check_modes(files: Files, paths: Paths) -> None:
     for directory in dict.fromkeys(paths):
         if not files.exists(directory):
             continue
@@ -372,7 +432,7 @@ def _check_modes(files: Files, paths: _Paths) -> None:
                 raise BadPermissions(path, mode, FILE_MODE)
 
 
-def _repair(files: Files, paths: _Paths, plan: recover.Plan, segment_bytes: int) -> Wal:
+def _repair(files: Files, paths: Paths, plan: recover.Plan, segment_bytes: int) -> Wal:
     """Put right what a start found, in an order that a crash may cut anywhere; the swap of the
     last segment comes last."""
     last = plan.last

@@ -133,8 +133,8 @@ class _Replay:
 
 def recover(files: Files, wal_dir: str, snap_dir: str) -> Plan:
     """Read everything; raises Corrupt or ForeignData if it is not certain to be right."""
-    names = _consecutive(segment_names(files.list_dir(wal_dir)))
-    last = _read_segment(files, wal_dir, names[-1])
+    names = consecutive(segment_names(files.list_dir(wal_dir)))
+    last = read_segment(files, wal_dir, names[-1])
     marked = _marked_snapshots(last)
     found = snapshots.snapshot_names(files.list_dir(snap_dir))
     bad: list[SnapshotMeta] = []
@@ -190,7 +190,7 @@ def needed_from(names: list[SegmentName], index: int) -> int:
     return -1
 
 
-def _consecutive(names: list[SegmentName]) -> list[SegmentName]:
+def consecutive(names: list[SegmentName]) -> list[SegmentName]:
     """The unbroken run that ends with the newest segment. Older ones in front of a gap are
     what a removal left behind when it was cut off; if they are needed, the replay misses them."""
     first = len(names) - 1
@@ -199,7 +199,7 @@ def _consecutive(names: list[SegmentName]) -> list[SegmentName]:
     return names[first:]
 
 
-def _read_segment(files: Files, wal_dir: str, name: SegmentName) -> Segment:
+def read_segment(files: Files, wal_dir: str, name: SegmentName) -> Segment:
     path = f"{wal_dir}/{name.file_name()}"
     try:
         data = files.read(path)
@@ -250,7 +250,7 @@ def _replay(
     previous: Segment | None = None
     replay: _Replay | None = None
     for name in names[first:]:
-        segment = last if name == last.name else _read_segment(files, wal_dir, name)
+        segment = last if name == last.name else read_segment(files, wal_dir, name)
         if replay is None or previous is None:
             replay = _Replay(segment.head)
         else:

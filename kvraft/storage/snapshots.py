@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from enum import IntEnum
-from typing import Final, cast
+from typing import Final, NamedTuple, cast
 
 import msgpack
 
@@ -26,7 +26,8 @@ from kvraft.errors import Corrupt
 from kvraft.limits import MAX_SNAPSHOT_CHUNK_BYTES
 from kvraft.raft.entry import SnapshotMeta
 from kvraft.storage.files import TEMPORARY, Files, discard, disk_error, write_all
-from kvraft.storage.record import HEADER_BYTES, OVERHEAD_BYTES, Framer, Unframer
+from kvraft.storage.framereader import FrameReader
+from kvraft.storage.record import Framer
 from kvraft.storage.wal import decode_meta, encode_meta, parse_hex_pair, unpack
 
 FORMAT: Final = 1
@@ -138,71 +139,58 @@ class SnapshotFile:
             raise disk_error(self.path, error) from error
 
 
-class _Reader:
-    """One snapshot file, frame by frame."""
+class Header(NamedTuple):
+    """What a snapshot file says about itself."""
+
+    cluster_id: int
+    meta: SnapshotMeta
+    log_end: int  # where the log of its writer ended when the snapshot was made
+
+
+class Reader:
+    """One snapshot file, frame by frame. The header is read at once; raises Corrupt."""
 
     def __init__(self, files: Files, path: str) -> None:
-        self._files = files
-        self._path = path
-        self._unframer = Unframer()
+        self._frames = FrameReader(files, path, MAX_SNAPSHOT_CHUNK_BYTES, _ADVICE)
         try:
-            self._handle = files.open_read(path)
-        except OSError as error:
-            raise self._corrupt(error.strerror or str(error)) from error
+            self.header = self._header()
+        except Corrupt:
+            self.close()
+            raise
 
     def close(self) -> None:
-        self._files.close(self._handle)
-
-    def header(self, cluster_id: int) -> tuple[SnapshotMeta, int]:
-        """The meta data, and where the log ended when the snapshot was made."""
-        kind, payload = self.next()
-        try:
-            form, cluster, log_end, fields = unpack(payload)
-            meta = decode_meta(fields)
-        except (TypeError, ValueError) as error:
-            raise self._corrupt(f"unknown header: {error}") from error
-        if (kind, form, cluster) != (Kind.HEADER, FORMAT, cluster_id) or type(log_end) is not int:
-            raise self._corrupt("header of another format or cluster")
-        return meta, log_end
+        """Let go of the file."""
+        self._frames.close()
 
     def chunks(self) -> Iterator[bytes]:
         """The chunks in order; ends normally only behind a right trailer and the file's end."""
+        frames = self._frames
         count = 0
         total_bytes = 0
         while True:
-            kind, payload = self.next()
+            kind, payload = frames.next()
             if kind != Kind.CHUNK:
                 break
             count += 1
             total_bytes += len(payload)
             yield payload
         if kind != Kind.TRAILER or unpack(payload) != [count, total_bytes]:
-            raise self._corrupt("trailer does not fit the chunks")
-        if self._read(1, self._unframer.offset):
-            raise self._corrupt("bytes behind the trailer")
+            raise frames.corrupt("trailer does not fit the chunks")
+        if not frames.at_end():
+            raise frames.corrupt("bytes behind the trailer")
 
-    def next(self) -> tuple[int, bytes]:
-        offset = self._unframer.offset
-        head = self._read(HEADER_BYTES, offset)
-        header = self._unframer.header(head)
-        if header is None:
-            raise self._corrupt("bad or missing record header")
-        if header.length > MAX_SNAPSHOT_CHUNK_BYTES:
-            raise self._corrupt(f"record of {header.length} bytes")
-        rest_bytes = OVERHEAD_BYTES - HEADER_BYTES + header.length
-        payload = self._unframer.accept(header, head, self._read(rest_bytes, offset + HEADER_BYTES))
-        if payload is None:
-            raise self._corrupt("record with a wrong checksum")
-        return header.kind, payload
-
-    def _read(self, size: int, offset: int) -> bytes:
+    def _header(self) -> Header:
+        kind, payload = self._frames.next()
         try:
-            return self._files.read_at(self._handle, size, offset)
-        except OSError as error:
-            raise self._corrupt(error.strerror or str(error)) from error
-
-    def _corrupt(self, reason: str) -> Corrupt:
-        return Corrupt(self._path, self._unframer.offset, reason, _ADVICE)
+            form, cluster, log_end, fields = unpack(payload)
+            meta = decode_meta(fields)
+        except (TypeError, ValueError) as error:
+            raise self._frames.corrupt(f"unknown header: {error}") from error
+        if (kind, form) != (Kind.HEADER, FORMAT):
+            raise self._frames.corrupt("header of another format")
+        if type(cluster) is not int or type(log_end) is not int:
+            raise self._frames.corrupt("header with a field of another type")
+        return Header(cluster, meta, log_end)
 
 
 def read_chunks(
@@ -211,9 +199,11 @@ def read_chunks(
     """The chunks of a snapshot, each proved before it is given; raises Corrupt where that fails,
     also after some were given: what was built from them is then to be thrown away."""
     path = f"{directory}/{snapshot_name(meta)}"
-    reader = _Reader(files, path)
+    reader = Reader(files, path)
     try:
-        if reader.header(cluster_id)[0] != meta:
+        if reader.header.cluster_id != cluster_id:
+            raise Corrupt(path, 0, "snapshot of another cluster", _ADVICE)
+        if reader.header.meta != meta:
             raise Corrupt(path, 0, "meta data differs from what the log recorded", _ADVICE)
         yield from reader.chunks()
     finally:
@@ -226,15 +216,27 @@ def verify(files: Files, directory: str, cluster_id: int, meta: SnapshotMeta) ->
         pass
 
 
+def prove(files: Files, path: str, cluster_id: int) -> None:
+    """Read all of any snapshot file of a cluster; raises Corrupt unless it is whole and bears the
+    right name."""
+    reader = Reader(files, path)
+    try:
+        if reader.header.cluster_id != cluster_id:
+            raise Corrupt(path, 0, "snapshot of another cluster", _ADVICE)
+        if not path.endswith(snapshot_name(reader.header.meta)):
+            raise Corrupt(path, 0, "snapshot of another entry than its name says", _ADVICE)
+        for _ in reader.chunks():
+            pass
+    finally:
+        reader.close()
+
+
 def is_of_own_log(files: Files, directory: str, cluster_id: int, index: int, term: int) -> bool:
     """Whether the log of this member held the entries of this snapshot when it was made, so that
     it was not received. False also if its header cannot be read."""
     try:
-        reader = _Reader(files, f"{directory}/{term:016x}-{index:016x}{SUFFIX}")
-        try:
-            _, log_end = reader.header(cluster_id)
-        finally:
-            reader.close()
+        reader = Reader(files, f"{directory}/{term:016x}-{index:016x}{SUFFIX}")
     except Corrupt:
         return False
-    return log_end >= index
+    reader.close()
+    return reader.header.cluster_id == cluster_id and reader.header.log_end >= index

@@ -29,14 +29,20 @@ Diego Ongaro, "Consensus: Bridging Theory and Practice", 2014, sections 3.8 and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import IntEnum
 from typing import Final, NamedTuple, cast
 
 import msgpack
 
 from kvraft.errors import DiskFailed, DiskFull
-from kvraft.limits import SNAPSHOTS_KEPT, WAL_RECORD_BYTES, WAL_SEGMENT_BYTES
+from kvraft.limits import (
+    ENTRY_OVERHEAD_BYTES,
+    MAX_FRAME_BYTES,
+    SNAPSHOTS_KEPT,
+    WAL_RECORD_BYTES,
+    WAL_SEGMENT_BYTES,
+)
 from kvraft.raft.entry import Entry, HardState, Membership, SnapshotMeta
 from kvraft.storage.files import Files, disk_error, publish, write_all
 from kvraft.storage.record import Framer
@@ -186,6 +192,21 @@ def _numbers(value: object) -> tuple[int, ...]:
     return tuple(_number(item) for item in cast("list[object]", value))
 
 
+def _batches(entries: Sequence[Entry]) -> Iterator[list[Entry]]:
+    """Entries in groups that fit into a record each, in order."""
+    batch: list[Entry] = []
+    size = 0
+    for entry in entries:
+        batch.append(entry)
+        size += len(entry.data) + ENTRY_OVERHEAD_BYTES
+        if size >= MAX_FRAME_BYTES:
+            yield batch
+            batch = []
+            size = 0
+    if batch:
+        yield batch
+
+
 # --- the writer ------------------------------------------------------------------------
 
 
@@ -247,20 +268,34 @@ class Wal:
         state: HardState,
         entries: Sequence[Entry],
         segment_bytes: int = WAL_SEGMENT_BYTES,
+        *,
+        behind: SnapshotMeta | None = None,
     ) -> Wal:
-        """The first segment of a new log, with what it starts from, in one durable step."""
+        """The first segment of a new log, with what it starts from, in one durable step.
+
+        A log that begins `behind` a snapshot, whose file is durable already, takes the place it
+        would have had if an earlier segment had been purged.
+        """
         head = Head(identity, 0, 0, 0, 0, HardState(0, 0, 0), ())
         name = SegmentName(0, 0)  # as etcd names it, though the first entry has index 1
+        if behind is not None:
+            known = HardState(behind.term, 0, behind.index)
+            head = Head(identity, 1, 0, behind.index, behind.term, known, (behind,))
+            name = SegmentName(1, behind.index + 1)
         framer = Framer()
-        content = framer.frame(Kind.HEAD, 1, encode_head(head))
+        content = [framer.frame(Kind.HEAD, head.prior_index + 1, encode_head(head))]
+        for batch in _batches(entries):
+            # A commit beyond the end of a record would make a file that ends there unreadable.
+            commit = min(state.commit, batch[-1].index)
+            payload = msgpack.packb((state.term, state.vote, commit, batch))
+            content.append(framer.frame(Kind.ENTRIES, batch[0].index, payload))
+        if not entries:
+            payload = msgpack.packb(tuple(state))
+            content.append(framer.frame(Kind.STATE, head.prior_index + 1, payload))
+        handle = publish(files, directory, name.file_name(), b"".join(content))
+        now = head._replace(state=state)
         if entries:
-            payload = msgpack.packb((*state, list(entries)))
-            content += framer.frame(Kind.ENTRIES, entries[0].index, payload)
-        else:
-            content += framer.frame(Kind.STATE, 1, msgpack.packb(tuple(state)))
-        handle = publish(files, directory, name.file_name(), content)
-        last = entries[-1] if entries else Entry(0, 0, 0, b"")
-        now = head._replace(prior_index=last.index, prior_term=last.term, state=state)
+            now = now._replace(prior_index=entries[-1].index, prior_term=entries[-1].term)
         return cls(
             files,
             directory,

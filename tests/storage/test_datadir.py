@@ -435,3 +435,12 @@ def test_two_writers_of_one_snapshot_do_not_share_a_file() -> None:
     second.abort()
     assert list(storage.read_snapshot(meta)) == [b"whole"]
     storage.close()
+
+
+def test_relative_paths_serve_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Storage.create(PosixFiles(), "a.etcd", IDENTITY, FIRST, STATE, "wal").close()
+    storage, found = Storage.open(PosixFiles(), "a.etcd", "wal")
+    assert found.entries == FIRST
+    storage.close()
+    assert (tmp_path / "a.etcd" / "member" / "snap").is_dir()

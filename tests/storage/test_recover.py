@@ -298,7 +298,7 @@ def test_a_snapshot_the_log_never_recorded_does_not_count() -> None:
 def test_a_log_of_another_program_is_named_so() -> None:
     disk, _ = stopped([])
     (path,) = segments(disk)
-    disk.put(path, b"\x04\0\0\0\0\0\0\0\x08\x04\x10\0" + b"other" * 40)
+    disk.put(path, b"\x04\0\0\0\0\0\0\0\x09\x04\x10\0" + b"other" * 40)
     with pytest.raises(ForeignData, match="not a log of this program"):
         reopen(disk)
 
