@@ -39,6 +39,10 @@ __all__ = ["Restorer", "Store"]
 _NS: Final = 1_000_000_000
 _YEAR_2000_NS: Final = 946_684_800 * _NS
 _AUTH_SWITCH: Final = b"/2/enabled"
+
+RecordListener = Callable[[bytes | None], None]
+"""Is told the name of a record that was written or deleted; None: any may have changed."""
+
 _TOO_DEEP: Final = b"a key may have at most %d components" % MAX_PATH_DEPTH
 
 
@@ -52,6 +56,7 @@ class Store:
         "_history",
         "_pictures",
         "_reclaimer",
+        "_record_listeners",
         "_records",
         "_root",
         "hub",
@@ -70,6 +75,7 @@ class Store:
         self.hub = Hub()
         self._root = state.root
         self._records = state.records
+        self._record_listeners: list[RecordListener] = []
         self._history = state.history
         self._expirations = state.expirations
         self._pictures = Pictures()
@@ -151,6 +157,13 @@ class Store:
         """A copy of all the server's own records."""
         return dict(self._records)
 
+    def on_record_change(self, listener: RecordListener) -> None:
+        """Call `listener` after each change of a record, also in the stores that succeed this one.
+
+        It is called while requests are applied, so all it may do is to forget what it knew.
+        """
+        self._record_listeners.append(listener)
+
     def stats_body(self) -> bytes:
         """The JSON document of the counters, without a newline."""
         return self.stats.body(self.hub.count)
@@ -198,10 +211,13 @@ class Store:
     def succeed(self, old: Store) -> None:
         """Take over the watchers of a store that this one replaces, after a received snapshot.
 
-        What they missed in between is in the history; those whose part of it is gone have lost
-        events and are closed like those that read too slowly. The old store must not be used any
-        more, but for pictures that are open already.
+        Who listens to changes of the records is told to start over. What the watchers missed in
+        between is in the history; those whose part of it is gone have lost events and are closed
+        like those that read too slowly. The old store must not be used any more, but for pictures
+        that are open already.
         """
+        self._record_listeners = old._record_listeners
+        self._records_changed(None)
         oldest = self._history.oldest(self.index)
         for watcher in old.hub.watchers():
             old.hub.remove(watcher)
@@ -533,45 +549,75 @@ class Store:
     # --- the server's own records --------------------------------------------------------
 
     def _put_record(self, request: Request) -> Event:
-        """Write a record; "directory" says that it has to be a new one."""
+        """Write a record; "directory" says that it has to be a new one.
+
+        A given prev_value says that it has to exist, with that value.
+        """
         name = request.path
         old = self._records.get(name)
+        stats = self.stats
         if request.directory:
             if old is not None:
-                self.stats.create_fail += 1
+                stats.create_fail += 1
                 raise StoreError(ErrorKind.KEY_EXISTS, name, self.index)
-            self.stats.create_success += 1
+            stats.create_success += 1
+        elif request.prev_value:
+            try:
+                self._compare_record(name, old, request.prev_value)
+            except StoreError:
+                stats.update_fail += 1
+                raise
+            stats.update_success += 1
         else:
-            self.stats.sets_success += 1
+            stats.sets_success += 1
         index = self.index + 1
         self._records[name] = request.value
         action = actions.CREATE if request.directory else actions.SET
         file = File(name, request.value, index, index, 0)
-        return self._recorded(Event(action, name, file, None, index, False, self.now_ns))
+        event = Event(action, name, file, None, index, False, self.now_ns)
+        return self._recorded(event, name)
 
     def _delete_record(self, request: Request) -> Event:
         """Remove a record; "recursive" says: all records below this name, in one step."""
         name = request.path
+        records = self._records
         if request.recursive:
-            below = [known for known in self._records if known.startswith(name + b"/")]
-            old = b"" if below else None
-            for known in below:
-                del self._records[known]
+            removed = [known for known in records if known.startswith(name + b"/")]
+            old = b"" if removed else None
         else:
-            old = self._records.pop(name, None)
-        if old is None:
+            removed = [name]
+            old = records.get(name)
+        try:
+            self._compare_record(name, old, request.prev_value)
+        except StoreError:
             self.stats.delete_fail += 1
-            raise StoreError(ErrorKind.KEY_NOT_FOUND, name, self.index)
+            raise
+        assert old is not None
         self.stats.delete_success += 1
+        for known in removed:
+            del records[known]
         index = self.index + 1
         file = File(name, old, index, index, 0)
-        return self._recorded(Event(actions.DELETE, name, None, file, index, False, self.now_ns))
+        event = Event(actions.DELETE, name, None, file, index, False, self.now_ns)
+        return self._recorded(event, None if request.recursive else name)
 
-    def _recorded(self, event: Event) -> Event:
+    def _compare_record(self, name: bytes, value: bytes | None, expected: bytes) -> None:
+        """Raise StoreError unless the record exists, with the expected value if one is given."""
+        if value is None:
+            raise StoreError(ErrorKind.KEY_NOT_FOUND, name, self.index)
+        if expected and value != expected:
+            raise StoreError(ErrorKind.COMPARE_FAILED, name, self.index)
+
+    def _recorded(self, event: Event, changed: bytes | None) -> Event:
         """A record takes an index and a place in the history, and is no one's event."""
         self.index = event.index
         self._history.append(None)
+        self._records_changed(changed)
         return event
+
+    def _records_changed(self, name: bytes | None) -> None:
+        for listener in self._record_listeners:
+            listener(name)
 
     # --- common parts --------------------------------------------------------------------
 
