@@ -135,3 +135,14 @@ MAX_QUEUED_CHANGES: Final = 256  # on a leader, from all members; each takes a c
 MAX_CHANGE_BYTES: Final = 64 << 10  # one change: a list of URLs; what is longer is no list of URLs
 # --- process ---------------------------------------------------------------------------
 MAX_MERGED_LINES: Final = 256  # different lines whose repetitions are counted in one second
+
+# --- auth ------------------------------------------------------------------------------
+PASSWORD_THREADS: Final = 2  # at 50 ms a check: 40 first logins a second, and cores left over
+MAX_PASSWORD_JOBS: Final = 64  # checks that wait or run: 1.6 s for the last one to be served
+MAX_PASSWORD_JOBS_PER_USER: Final = 16  # guesses at one user leave room for the others
+MAX_REMEMBERED_PASSWORDS: Final = 4096  # results of checks, right and wrong each: under 1 MB
+MAX_AUTH_BODY_BYTES: Final = 256 << 10  # a user or role in a request: about 2 ms of parsing
+MAX_AUTH_RECORDS: Final = 10_000  # users and roles: they all stand in one chunk of a snapshot
+AUTH_INLINE_RECORDS: Final = 500  # longer lists of users or roles are made in a thread: 3 ms
+MAX_RECORD_ATTEMPTS: Final = 200  # of one change that others keep overtaking; one of them succeeds
+GUEST_LOG_INTERVAL_S: Final = 1  # the line about anonymous requests: not for each of thousands

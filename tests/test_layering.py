@@ -40,7 +40,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "kvraft.api": (*BASE, "kvraft.store", "kvraft.auth", "kvraft.clock"),
     "kvraft.api.listening": (*BASE, "kvraft.transport.tls"),
     "kvraft.auth": (*BASE, "kvraft.store", "kvraft.clock"),
-    "kvraft.auth.model": BASE,
+    "kvraft.auth.model": (*BASE, "kvraft.store.jsontext"),
     "kvraft.auth.permission": (*BASE, "kvraft.auth.model"),
     "kvraft.discovery": ("kvraft",),
     "kvraft.proxy": ("kvraft",),

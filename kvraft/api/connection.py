@@ -98,8 +98,10 @@ class HttpConnection(Exchange, asyncio.Protocol):
     """The protocol of one accepted connection."""
 
     __slots__ = (
+        "_access",
         "_active",
         "_arriving",
+        "_auth",
         "_body_bytes",
         "_body_rest",
         "_charged",
@@ -137,6 +139,8 @@ class HttpConnection(Exchange, asyncio.Protocol):
     def __init__(self, port: ClientPort) -> None:
         super().__init__(port)
         self._keys = port.keys
+        self._auth = port.auth
+        self._access = port.access
         self._known_hosts = port.guards.known_hosts
         parser = HttpRequestParser(self)
         self._parse = parser.feed_data
@@ -485,8 +489,11 @@ class HttpConnection(Exchange, asyncio.Protocol):
 
     def _quick(self, method: bytes, path: bytes, query: bytes) -> bool:
         """Start a plain operation without further ado; False if it takes a longer look."""
+        guarded = self._auth.guarded
         if method == b"GET":
             if not query:
+                if guarded and not self._access.passes_guest(path[8:], write=False):
+                    return False
                 self._active = self._plain = True
                 self.path = path
                 self._kind = GET
@@ -495,7 +502,7 @@ class HttpConnection(Exchange, asyncio.Protocol):
                 self._keys.get_plain(path[8:], self)
                 return True
             params = known_get_params(query)
-            if params is None:
+            if params is None or (guarded and not self._access.passes_guest(path[8:], write=False)):
                 return False
             self._active = self._plain = True
             self.path = path
@@ -507,6 +514,8 @@ class HttpConnection(Exchange, asyncio.Protocol):
         if method != b"PUT" or self._in_type != FORM or len(body) != self._body_bytes:
             return False
         if not query and body[:6] == b"value=" and is_plain(body):
+            if guarded and not self._access.passes_guest(path[8:], write=True):
+                return False
             self._active = self._plain = True
             self.path = path
             self._kind = PUT
@@ -517,6 +526,8 @@ class HttpConnection(Exchange, asyncio.Protocol):
         try:
             params = parse_params(query, body, method)
         except BadParameters:
+            return False
+        if guarded and not self._access.passes_guest(path[8:], write=True):
             return False
         self._active = self._plain = True
         self.path = path

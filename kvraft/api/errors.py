@@ -32,6 +32,7 @@ NOT_A_DIRECTORY: Final = _row(104, 400, "Not a directory")
 KEY_EXISTS: Final = _row(105, 412, "Key already exists")
 ROOT_READ_ONLY: Final = _row(107, 400, "Root is read only")
 DIRECTORY_NOT_EMPTY: Final = _row(108, 403, "Directory not empty")
+UNAUTHORIZED: Final = _row(110, 401, "The request requires user authentication")
 PREV_VALUE_REQUIRED: Final = _row(201, 400, "PrevValue is Required in POST form")
 TTL_NOT_A_NUMBER: Final = _row(202, 400, "The given TTL in POST form is not a number")
 INDEX_NOT_A_NUMBER: Final = _row(203, 400, "The given index in POST form is not a number")
@@ -40,6 +41,8 @@ INVALID_FORM: Final = _row(210, 400, "Invalid POST form")
 REFRESH_VALUE: Final = _row(211, 400, "Value provided on refresh")
 REFRESH_TTL_REQUIRED: Final = _row(212, 400, "A TTL must be provided on refresh")
 RAFT_INTERNAL: Final = _row(300, 500, "Raft Internal Error")
+# Not one of the original's: it has no limit on logins. The status sends clients to another member.
+TOO_MANY_LOGINS: Final = _row(300, 503, "Raft Internal Error")
 EVENT_INDEX_CLEARED: Final = _row(401, 400, "The event in requested index is outdated and cleared")
 
 STORE_ERRORS: Final = {

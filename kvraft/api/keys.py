@@ -7,15 +7,12 @@ program with whatever it likes. Must not know HTTP. (keys-api, sections 4, 10 an
 
 from __future__ import annotations
 
-from asyncio import AbstractEventLoop
-from collections import deque
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
 from kvraft.api.errors import RAFT_INTERNAL, STORE_ERRORS, ErrorCode
+from kvraft.api.gate import Gate
 from kvraft.api.params import Params
 from kvraft.api.service import Service, Unavailable
-from kvraft.limits import MAX_WAITING_FOR_START, START_POLL_MS, START_WAIT_S
 from kvraft.store.errors import StoreError
 from kvraft.store.event import Event
 from kvraft.store.request import Op, Request
@@ -24,7 +21,6 @@ if TYPE_CHECKING:
     from kvraft.store.view import View
     from kvraft.store.watch import Watcher
 
-TIMED_OUT: Final = b"etcdserver: request timed out"
 _new_tuple = tuple.__new__
 _SET: Final = int(Op.SET)
 
@@ -51,53 +47,14 @@ class Reply(Protocol):
         """Nothing was done."""
 
 
-class Gate:
-    """Holds operations back while the member is still catching up after its start."""
-
-    __slots__ = ("_loop", "_polling", "_service", "_waiting")
-
-    def __init__(self, service: Service, loop: AbstractEventLoop) -> None:
-        self._service = service
-        self._loop = loop
-        self._waiting: deque[tuple[float, Callable[[], None], Reply]] = deque()
-        self._polling = False
-
-    def hold(self, resume: Callable[[], None], reply: Reply) -> None:
-        """Call `resume` as soon as the member accepts requests, or refuse in the end."""
-        if len(self._waiting) >= MAX_WAITING_FOR_START:
-            reply.refuse(RAFT_INTERNAL, TIMED_OUT, 0)
-            return
-        self._waiting.append((self._loop.time() + START_WAIT_S, resume, reply))
-        self._poll_later()
-
-    def _poll_later(self) -> None:
-        if not self._polling:
-            self._polling = True
-            self._loop.call_later(START_POLL_MS / 1000, self._poll)
-
-    def _poll(self) -> None:
-        self._polling = False
-        waiting = self._waiting
-        if self._service.accepting():
-            self._waiting = deque()
-            for _, resume, _ in waiting:
-                resume()
-            return
-        now = self._loop.time()
-        while waiting and waiting[0][0] <= now:
-            waiting.popleft()[2].refuse(RAFT_INTERNAL, TIMED_OUT, 0)
-        if waiting:
-            self._poll_later()
-
-
 class Keys:
     """The operations on keys of one member."""
 
     __slots__ = ("_gate", "_service")
 
-    def __init__(self, service: Service, loop: AbstractEventLoop) -> None:
+    def __init__(self, service: Service, gate: Gate) -> None:
         self._service = service
-        self._gate = Gate(service, loop)
+        self._gate = gate
 
     def get(self, path: bytes, params: Params, reply: Reply) -> None:
         """Read, locally or linearizably, or watch."""

@@ -1,4 +1,4 @@
-"""The keys over HTTP: from a request to a path, parameters and an operation.
+"""The keys over HTTP: from a request to a path, parameters, a permission and an operation.
 
 Knows HTTP methods and Content-Types; the operations themselves are in keys.py.
 (keys-api, sections 1, 2 and 4.)
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from kvraft.api.access import AccessControl
 from kvraft.api.errors import INVALID_FORM
 from kvraft.api.exchange import Exchange
 from kvraft.api.figures import GET, KINDS, QGET, WATCH
@@ -24,31 +25,43 @@ TOO_LARGE: Final = b"http: POST too large"
 class KeysRoute:
     """Serves `/v2/keys` and everything below it."""
 
-    __slots__ = ("_keys",)
+    __slots__ = ("_access", "_auth", "_keys")
 
-    def __init__(self, keys: Keys) -> None:
+    def __init__(self, keys: Keys, access: AccessControl) -> None:
         self._keys = keys
+        self._access = access
+        self._auth = access.auth
 
     def __call__(self, exchange: Exchange) -> None:
         """Serve one request, whose method has been checked."""
-        path = clean(exchange.path[len(PREFIX) :])
+        asked = exchange.path[len(PREFIX) :]
+        path = clean(asked)
         method = exchange.method
         keys = self._keys
         try:
             if method == b"GET":
                 params = get_params(exchange.query)
-                exchange.counts_as(kind_of_get(params))
-                keys.get(path, params, exchange)
+                kind, operation = kind_of_get(params), keys.get
             elif method in (b"PUT", b"POST"):
                 params = form_params(exchange)
-                exchange.counts_as(KINDS[method])
-                (keys.put if method == b"PUT" else keys.post)(path, params, exchange)
+                kind, operation = KINDS[method], keys.put if method == b"PUT" else keys.post
             else:
                 params = parse_params(exchange.query, b"", method)
-                exchange.counts_as(KINDS[method])
-                (keys.delete if method == b"DELETE" else keys.head)(path, params, exchange)
+                kind, operation = KINDS[method], keys.delete if method == b"DELETE" else keys.head
         except BadParameters as bad:
             exchange.refuse(bad.code, bad.cause, 0)
+            return
+        if not self._auth.guarded:
+            exchange.counts_as(kind)
+            operation(path, params, exchange)
+            return
+
+        def run() -> None:
+            exchange.counts_as(kind)
+            operation(path, params, exchange)
+
+        write = method not in (b"GET", b"HEAD")
+        self._access.admit(exchange, asked, write, params.recursive, run)
 
 
 def kind_of_get(params: Params) -> int:

@@ -22,8 +22,11 @@ from collections.abc import Iterator
 from email.utils import formatdate
 from itertools import islice
 
+from kvraft.api.access import AccessControl
+from kvraft.api.auth import add_auth_routes
 from kvraft.api.connection import HttpConnection
 from kvraft.api.figures import HttpFigures
+from kvraft.api.gate import Gate
 from kvraft.api.guards import Guards
 from kvraft.api.keys import Keys
 from kvraft.api.keysroute import METHODS, PREFIX, KeysRoute
@@ -55,7 +58,10 @@ class ClientPort:
         self.guards = Guards() if guards is None else guards
         self.figures = HttpFigures()
         self.slow = SlowRequests(service)
-        self.keys = Keys(service, loop)
+        gate = Gate(service, loop)
+        self.keys = Keys(service, gate)
+        self.access = AccessControl(service, loop, gate)
+        self.auth = self.access.auth
         self.router = Router()
         self.connections: set[HttpConnection] = set()
         self.max_connections = connection_cap()
@@ -64,9 +70,10 @@ class ClientPort:
         self._last_gone = asyncio.Event()  # set when a draining port has lost its last connection
         self._timer: asyncio.TimerHandle | None = None
         self._sweeping = False
-        route = KeysRoute(self.keys)
+        route = KeysRoute(self.keys, self.access)
         self.router.add(PREFIX, METHODS, route)
         self.router.add(PREFIX + b"/", METHODS, route)
+        add_auth_routes(self.router, service, self.access, loop)
         add_member_routes(self.router, service)
         add_statistics_routes(self.router, service)
         self._refresh()
@@ -99,7 +106,8 @@ class ClientPort:
         self._tick()
 
     def stop(self) -> None:
-        """Stop the timer."""
+        """Stop the timer and the threads."""
+        self.access.close()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -49,7 +49,7 @@ OVERLOADED: Final = raw_refusal(503, b"too many connections or unfinished reques
 
 def message(text: str) -> bytes:
     """The error document of all routes but the keys."""
-    return b'{"message":"%b"}' % escape(text.encode())
+    return b'{"message":"%b"}' % escape(text.encode("utf-8", "surrogateescape"))
 
 
 def go_json(value: object) -> bytes:

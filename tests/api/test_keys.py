@@ -197,7 +197,7 @@ def test_waiting_for_the_start_ends(wire: Wire, client: Client) -> None:
 def test_waiting_for_the_start_is_bounded(
     wire: Wire, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kvraft.api.keys.MAX_WAITING_FOR_START", 1)
+    monkeypatch.setattr("kvraft.api.gate.MAX_WAITING_FOR_START", 1)
     wire.service.ready = False
     client.send(get(KEY))
     assert answer(wire.client().ask(get(KEY))).status == 500
