@@ -133,6 +133,7 @@ PROXY_TCP_PROBE_S: Final = 30  # keep-alive towards members, so that a watch not
 MAX_WAITING_CHANGES: Final = 64  # membership changes of one member's clients without an answer
 MAX_QUEUED_CHANGES: Final = 256  # on a leader, from all members; each takes a commit to work off
 MAX_CHANGE_BYTES: Final = 64 << 10  # one change: a list of URLs; what is longer is no list of URLs
+
 # --- process ---------------------------------------------------------------------------
 MAX_MERGED_LINES: Final = 256  # different lines whose repetitions are counted in one second
 

@@ -1,7 +1,8 @@
 """The members of the cluster, as `/v2/members` shows and changes them; and `/v2/machines`.
 
-Errors are found in this order: id, content type, JSON, URLs, what the cluster says to it.
-Whether URLs are good is the service's business, since the flags follow the same rules.
+Errors are found in this order: the right to change anything, id, content type, JSON, URLs, what
+the cluster says to it. Whether URLs are good is the service's business, since the flags follow the
+same rules.
 (admin-api, sections 2 and 4.)
 """
 
@@ -11,6 +12,7 @@ import json
 from functools import partial
 from typing import Final
 
+from kvraft.api.access import require_root
 from kvraft.api.exchange import Exchange
 from kvraft.api.response import JSON, PLAIN_ERROR, go_json, message
 from kvraft.api.routes import METHOD_NOT_ALLOWED, Router, plain_text
@@ -117,7 +119,7 @@ class MembersRoute:
     def __call__(self, exchange: Exchange) -> None:
         """Serve one request, whose method has been checked."""
         if exchange.method != b"GET":
-            self._change(exchange)
+            require_root(exchange, lambda: self._change(exchange))
         elif exchange.path in (PATH, PATH + b"/"):
             self._list(exchange)
         elif exchange.path == PATH + b"/leader":
