@@ -192,7 +192,7 @@ class TlsListener:
                 return
             except OSError as error:
                 # No descriptor or no memory: trying again at once would only heat the room.
-                self._failures.add("accept", error.strerror or str(error))
+                self._failures.accept_failed(error)
                 self._loop.remove_reader(sock)
                 self._loop.call_later(limits.ACCEPT_RETRY_S, self._accept_again, sock)
                 return
@@ -376,6 +376,10 @@ class _FailureLog:
             return
         _log.warning("rejected connection from %s: %s", address, reason)
         self._timer = self._loop.call_later(limits.HANDSHAKE_LOG_S, self._flush)
+
+    def accept_failed(self, error: OSError) -> None:
+        """There is no descriptor or no memory for another connection; tried once a second."""
+        _log.error("cannot accept connections for now: %s", error.strerror or error)
 
     def close(self) -> None:
         """Say what has not been said yet."""

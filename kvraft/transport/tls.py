@@ -283,7 +283,7 @@ def _pair_reason(error: OSError, files: TlsFiles) -> str:
     reason = getattr(error, "reason", None)
     if reason == "KEY_VALUES_MISMATCH":
         return "tls: private key does not match public key"
-    if reason == "KEY_TYPE_MISMATCH":
+    if reason in ("KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"):
         return "tls: private key type does not match public key type"
     if reason is None:
         return f"open {files.cert_file}: {error.strerror or error}"
