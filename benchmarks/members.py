@@ -16,6 +16,7 @@ import os
 import random
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -57,11 +58,21 @@ def call(
     path: str,
     form: dict[str, str] | None = None,
     timeout_s: float = 10.0,
+    context: ssl.SSLContext | None = None,
 ) -> Answer:
-    """One request on a connection of its own. Raises OSError when there is no answer."""
+    """One request on a connection of its own; https needs a context.
+
+    Raises OSError when there is no answer.
+    """
     target = urllib.parse.urlsplit(url)
     assert target.hostname is not None
-    connection = http.client.HTTPConnection(target.hostname, target.port, timeout=timeout_s)
+    connection = (
+        http.client.HTTPConnection(target.hostname, target.port, timeout=timeout_s)
+        if target.scheme == "http"
+        else http.client.HTTPSConnection(
+            target.hostname, target.port, timeout=timeout_s, context=context
+        )
+    )
     try:
         headers = {} if form is None else {"Content-Type": FORM}
         body = None if form is None else urllib.parse.urlencode(form)
@@ -160,7 +171,14 @@ class Member:
         self.initial_cluster = f"{name}={self.peer_url}"
         self.initial_cluster_state = "new"
         self.extra_flags: tuple[str, ...] = ()
+        self.context: ssl.SSLContext | None = None  # what clients need, with https
         self.process: subprocess.Popen[bytes] | None = None
+
+    def call(
+        self, method: str, path: str, form: dict[str, str] | None = None, timeout_s: float = 10.0
+    ) -> Answer:
+        """One request to this member. Raises OSError when there is no answer."""
+        return call(self.client_url, method, path, form, timeout_s, self.context)
 
     def arguments(self) -> list[str]:
         return [
@@ -189,8 +207,8 @@ class Member:
         """Whether the member knows the cluster's version and a leader that published its name."""
         if self.process is not None and self.process.poll() is not None:
             raise AssertionError(f"{self.name} ended by itself:\n{self.log_tail()}")
-        version = call(self.client_url, "GET", "/version", timeout_s=2).body["etcdcluster"]
-        leader = call(self.client_url, "GET", "/v2/members/leader", timeout_s=2)
+        version = self.call("GET", "/version", timeout_s=2).body["etcdcluster"]
+        leader = self.call("GET", "/v2/members/leader", timeout_s=2)
         return version[0].isdigit() and leader.status == 200 and leader.body["name"] != ""
 
     def wait_ready(self, timeout_s: float = READY_TIMEOUT_S) -> None:
@@ -228,7 +246,7 @@ class Member:
         return self.process.pid
 
     def is_leader(self) -> bool:
-        state = call(self.client_url, "GET", "/v2/stats/self", timeout_s=2).body["state"]
+        state = self.call("GET", "/v2/stats/self", timeout_s=2).body["state"]
         return bool(state == "StateLeader")
 
     def cpu_seconds(self) -> float:
