@@ -147,3 +147,14 @@ MAX_AUTH_RECORDS: Final = 10_000  # users and roles: they all stand in one chunk
 AUTH_INLINE_RECORDS: Final = 500  # longer lists of users or roles are made in a thread: 3 ms
 MAX_RECORD_ATTEMPTS: Final = 200  # of one change that others keep overtaking; one of them succeeds
 GUEST_LOG_INTERVAL_S: Final = 1  # the line about anonymous requests: not for each of thousands
+
+# --- discovery, a member's side --------------------------------------------------------
+DISCOVERY_REQUEST_S: Final = 5  # a request that is no wait; what etcd 2.3 grants
+DISCOVERY_WAIT_S: Final = 600  # then the wait is asked for again: routers forget idle connections
+DISCOVERY_MAX_BACKOFF_S: Final = 64  # the pause doubles up to here; a mended service is found soon
+DISCOVERY_EMPTY_WAIT_PAUSE_S: Final = 0.5  # after a wait that ended without an event: no busy loop
+DISCOVERY_MAX_ANSWER_BYTES: Final = 8 << 20  # a listing of all registrations, 200 bytes each
+DISCOVERY_MAX_REGISTRATIONS: Final = 20_000  # under one token; clusters have less than ten members
+MAX_INDEX_DIGITS: Final = 20  # of a store's index in a header: it has 64 bits
+DNS_LOOKUP_S: Final = 10  # both servers of a usual resolv.conf asked once
+DNS_MAX_RECORDS: Final = 1000  # SRV records of one name: each costs a look-up of an address
