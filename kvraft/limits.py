@@ -158,3 +158,14 @@ DISCOVERY_MAX_REGISTRATIONS: Final = 20_000  # under one token; clusters have le
 MAX_INDEX_DIGITS: Final = 20  # of a store's index in a header: it has 64 bits
 DNS_LOOKUP_S: Final = 10  # both servers of a usual resolv.conf asked once
 DNS_MAX_RECORDS: Final = 1000  # SRV records of one name: each costs a look-up of an address
+
+# --- discovery, the service ------------------------------------------------------------
+DISCOVERY_BACKEND_CONNECT_S: Final = 1  # to the store behind the service; what others wait
+DISCOVERY_BACKEND_ANSWER_S: Final = 8  # an election may pass before a write is answered
+DISCOVERY_SERVED_WAIT_S: Final = 300  # an answer that is a wait: then the member asks again
+DISCOVERY_BODY_S: Final = 10  # for a body to arrive
+DISCOVERY_MAX_BODY_BYTES: Final = 64 << 10  # a registration has some hundred bytes
+DISCOVERY_MAX_CONNECTIONS: Final = 4096  # one for each member that waits; an option
+DISCOVERY_MAX_ADDRESSES: Final = 10_000  # clients whose rate is remembered: about 2 MB
+DISCOVERY_NEW_PER_MINUTE: Final = 600  # tokens for one address, which may stand for many; an option
+DISCOVERY_DRAIN_S: Final = 1  # how long requests may take to finish when the service stops
