@@ -62,6 +62,28 @@ HANDSHAKE_LOG_S: Final = 1  # failed handshakes within it share one line
 CERTIFICATE_CHECK_S: Final = 60  # how often the files are looked at; renewals have days
 CERTIFICATE_NOTICE_S: Final = 7 * 86400  # expiry is announced so long before: time to act
 
+# --- discovery, a member's side --------------------------------------------------------
+DISCOVERY_REQUEST_S: Final = 5  # a request that is no wait; what etcd 2.3 grants
+DISCOVERY_WAIT_S: Final = 600  # then the wait is asked for again: routers forget idle connections
+DISCOVERY_MAX_BACKOFF_S: Final = 64  # the pause doubles up to here; a mended service is found soon
+DISCOVERY_EMPTY_WAIT_PAUSE_S: Final = 0.5  # after a wait that ended without an event: no busy loop
+DISCOVERY_MAX_ANSWER_BYTES: Final = 8 << 20  # a listing of all registrations, 200 bytes each
+DISCOVERY_MAX_REGISTRATIONS: Final = 20_000  # under one token; clusters have less than ten members
+MAX_INDEX_DIGITS: Final = 20  # of a store's index in a header: it has 64 bits
+DNS_LOOKUP_S: Final = 10  # both servers of a usual resolv.conf asked once
+DNS_MAX_RECORDS: Final = 1000  # SRV records of one name: each costs a look-up of an address
+
+# --- discovery, the service ------------------------------------------------------------
+DISCOVERY_BACKEND_CONNECT_S: Final = 1  # to the store behind the service; what others wait
+DISCOVERY_BACKEND_ANSWER_S: Final = 8  # an election may pass before a write is answered
+DISCOVERY_SERVED_WAIT_S: Final = 300  # an answer that is a wait: then the member asks again
+DISCOVERY_BODY_S: Final = 10  # for a body to arrive
+DISCOVERY_MAX_BODY_BYTES: Final = 64 << 10  # a registration has some hundred bytes
+DISCOVERY_MAX_CONNECTIONS: Final = 4096  # one for each member that waits; an option
+DISCOVERY_MAX_ADDRESSES: Final = 10_000  # clients whose rate is remembered: about 2 MB
+DISCOVERY_NEW_PER_MINUTE: Final = 600  # tokens for one address, which may stand for many; an option
+DISCOVERY_DRAIN_S: Final = 1  # how long requests may take to finish when the service stops
+
 # --- storage ---------------------------------------------------------------------------
 WAL_SEGMENT_BYTES: Final = 64_000_000  # a segment is closed at this size; what etcd 2.3 does
 WAL_RECORD_BYTES: Final = 128 << 20  # one record: twice what a leader holds uncommitted
@@ -147,25 +169,3 @@ MAX_AUTH_RECORDS: Final = 10_000  # users and roles: they all stand in one chunk
 AUTH_INLINE_RECORDS: Final = 500  # longer lists of users or roles are made in a thread: 3 ms
 MAX_RECORD_ATTEMPTS: Final = 200  # of one change that others keep overtaking; one of them succeeds
 GUEST_LOG_INTERVAL_S: Final = 1  # the line about anonymous requests: not for each of thousands
-
-# --- discovery, a member's side --------------------------------------------------------
-DISCOVERY_REQUEST_S: Final = 5  # a request that is no wait; what etcd 2.3 grants
-DISCOVERY_WAIT_S: Final = 600  # then the wait is asked for again: routers forget idle connections
-DISCOVERY_MAX_BACKOFF_S: Final = 64  # the pause doubles up to here; a mended service is found soon
-DISCOVERY_EMPTY_WAIT_PAUSE_S: Final = 0.5  # after a wait that ended without an event: no busy loop
-DISCOVERY_MAX_ANSWER_BYTES: Final = 8 << 20  # a listing of all registrations, 200 bytes each
-DISCOVERY_MAX_REGISTRATIONS: Final = 20_000  # under one token; clusters have less than ten members
-MAX_INDEX_DIGITS: Final = 20  # of a store's index in a header: it has 64 bits
-DNS_LOOKUP_S: Final = 10  # both servers of a usual resolv.conf asked once
-DNS_MAX_RECORDS: Final = 1000  # SRV records of one name: each costs a look-up of an address
-
-# --- discovery, the service ------------------------------------------------------------
-DISCOVERY_BACKEND_CONNECT_S: Final = 1  # to the store behind the service; what others wait
-DISCOVERY_BACKEND_ANSWER_S: Final = 8  # an election may pass before a write is answered
-DISCOVERY_SERVED_WAIT_S: Final = 300  # an answer that is a wait: then the member asks again
-DISCOVERY_BODY_S: Final = 10  # for a body to arrive
-DISCOVERY_MAX_BODY_BYTES: Final = 64 << 10  # a registration has some hundred bytes
-DISCOVERY_MAX_CONNECTIONS: Final = 4096  # one for each member that waits; an option
-DISCOVERY_MAX_ADDRESSES: Final = 10_000  # clients whose rate is remembered: about 2 MB
-DISCOVERY_NEW_PER_MINUTE: Final = 600  # tokens for one address, which may stand for many; an option
-DISCOVERY_DRAIN_S: Final = 1  # how long requests may take to finish when the service stops

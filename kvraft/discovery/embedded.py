@@ -14,6 +14,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from kvraft.api.errors import INVALID_FORM, RAFT_INTERNAL, STORE_ERRORS, ErrorCode, error_body
+from kvraft.api.gate import Gate
 from kvraft.api.keys import Keys
 from kvraft.api.mediatype import is_form
 from kvraft.api.params import BadParameters, parse_params
@@ -34,7 +35,7 @@ class MemberBackend:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._keys = Keys(service, asyncio.get_running_loop())
+        self._keys = Keys(service, Gate(service, asyncio.get_running_loop()))
 
     async def start(self) -> None:
         """See `Backend.start`."""

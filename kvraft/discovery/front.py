@@ -15,7 +15,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from kvraft import limits
-from kvraft.discovery.service import DiscoveryService
+from kvraft.discovery.service import SENT_BYTES, DiscoveryService
 from kvraft.server import logs
 
 _log = logs.logger("discovery")
@@ -110,7 +110,7 @@ def access_line(request: web.BaseRequest, response: web.StreamResponse, now_s: f
     when = time.strftime("%d/%b/%Y:%H:%M:%S %z", time.localtime(now_s))
     version = f"HTTP/{request.version.major}.{request.version.minor}"
     line = f"{request.method} {request.raw_path} {version}".translate(_ESCAPED)
-    size = response.body_length
+    size = request.get(SENT_BYTES, 0)
     if isinstance(response, web.Response) and isinstance(response.body, bytes):
         size = 0 if request.method == "HEAD" else len(response.body)
     return f'{request.remote or "-"} - - [{when}] "{line}" {response.status} {size}'

@@ -45,6 +45,8 @@ TEXT: Final = "text/plain; charset=utf-8"
 HTML: Final = "text/html; charset=utf-8"
 FORM: Final = "application/x-www-form-urlencoded"
 SERVER: Final = "kvraft-discovery"
+SENT_BYTES: Final = "kvraft.sent_bytes"
+"""Under this name a request keeps how much of an answer was passed on."""
 _WITH_FORM: Final = ("POST", "PUT", "PATCH")
 
 _log = logs.logger("discovery")
@@ -66,7 +68,7 @@ class DiscoveryService:
         new_rate: RateLimit | None = None,
     ) -> None:
         self._backend = backend
-        self._host = host.rstrip("/")
+        self.host = host.rstrip("/")
         self._token_ttl_s = token_ttl_s
         self._new_rate = new_rate
         self._requests = Requests()
@@ -131,7 +133,7 @@ class DiscoveryService:
             _log.error("could not store a token: %s", down)
             return _problem(HTTPStatus.BAD_REQUEST, "Unable to generate token")
         _log.info("New cluster created %s", token)
-        return _answer(HTTPStatus.OK, f"{self._host}/{token}")
+        return _answer(HTTPStatus.OK, f"{self.host}/{token}")
 
     async def _create(self, token: str, size: int, ttl_s: int) -> None:
         """Make a token's directory with the size in it."""
@@ -229,6 +231,7 @@ class DiscoveryService:
                 async with asyncio.timeout(limits.DISCOVERY_SERVED_WAIT_S):
                     async for chunk in answer.chunks:
                         await response.write(chunk)
+                        request[SENT_BYTES] = request.get(SENT_BYTES, 0) + len(chunk)
             except TimeoutError:
                 # An answer without an event: a member asks again, and who is gone is noticed.
                 if answer.length is not None:

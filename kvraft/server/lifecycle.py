@@ -45,7 +45,7 @@ _log = logs.logger("etcdserver")
 _main_log = logs.logger("etcdmain")
 
 
-class _Refused(Exception):
+class Refused(Exception):
     """The member cannot start; the lines that say why are logged already."""
 
 
@@ -62,8 +62,8 @@ async def run(config: ServerConfig) -> int | signal.Signals:
         loop.add_signal_handler(number, end, number)
     try:
         _check_available(config)
-        server = await _start(config, lambda error: _fatal(error, end))
-    except _Refused:
+        server = await start_member(config, lambda error: fatal(error, end))
+    except Refused:
         return 1
     loop.add_signal_handler(signal.SIGHUP, server.certificates.look)
     how = await ended
@@ -85,10 +85,10 @@ def _check_available(config: ServerConfig) -> None:
     }
     for name in [name for name, given in wanted.items() if given]:
         _main_log.critical("flag -%s is not supported yet", name)
-        raise _Refused
+        raise Refused
 
 
-def _fatal(error: BaseException, end: Callable[[int | signal.Signals], None]) -> None:
+def fatal(error: BaseException, end: Callable[[int | signal.Signals], None]) -> None:
     """Something that the member cannot live with: say so and stop, acknowledging nothing more."""
     _log.critical("%s", error, exc_info=None if isinstance(error, StorageError) else error)
     logging.shutdown()
@@ -101,12 +101,14 @@ def _fatal(error: BaseException, end: Callable[[int | signal.Signals], None]) ->
 class MemberServer:
     """A member with its client port."""
 
-    def __init__(self, member: Member, guards: Guards, certificates: Certificates) -> None:
+    def __init__(
+        self, member: Member, guards: Guards, certificates: Certificates, *, alone: bool = True
+    ) -> None:
         self.member = member
         self.certificates = certificates
         self._port = ClientPort(member, asyncio.get_running_loop(), guards)
         self._listeners: list[Listener] = []
-        self._collector = Collector()
+        self._collector = Collector() if alone else None
 
     async def start(self, config: ServerConfig) -> None:
         """Open both ports. Raises OSError for an address that cannot be used."""
@@ -120,7 +122,8 @@ class MemberServer:
             )
             _main_log.info("listening for client requests on %s", url)
         self._port.start()
-        self._collector.start()
+        if self._collector is not None:
+            self._collector.start()
         self.certificates.start()
 
     async def stop(self) -> None:
@@ -130,15 +133,22 @@ class MemberServer:
         await self._port.drain(DRAIN_SECONDS)
         await self.member.stop()
         await self.certificates.stop()
-        self._collector.stop()
+        if self._collector is not None:
+            self._collector.stop()
 
 
-async def _start(config: ServerConfig, on_fatal: Callable[[BaseException], None]) -> MemberServer:
+async def start_member(
+    config: ServerConfig, on_fatal: Callable[[BaseException], None], *, alone: bool = True
+) -> MemberServer:
+    """Start a member and open its ports. Raises Refused.
+
+    `alone` says that the process is there for the member only, and may be tuned to it.
+    """
     try:
         certificates = Certificates(config)
     except TlsError as error:
         _main_log.critical("%s", error)
-        raise _Refused from error
+        raise Refused from error
     try:
         storage, recovered, founders = _open(config)
         store = _restore(storage, recovered)
@@ -147,7 +157,7 @@ async def _start(config: ServerConfig, on_fatal: Callable[[BaseException], None]
             _check_same_cluster(config, recovered, store)
     except StorageError as error:
         _log.critical("%s", error)
-        raise _Refused from error
+        raise Refused from error
     identity = recovered.identity
     clock = SystemClock()
     replica = bootstrap.build_replica(
@@ -169,13 +179,13 @@ async def _start(config: ServerConfig, on_fatal: Callable[[BaseException], None]
         max_wals=config.max_wals,
         tls=certificates.peer,
     )
-    server = MemberServer(member, _guards(config), certificates)
+    server = MemberServer(member, _guards(config), certificates, alone=alone)
     try:
         await server.start(config)
     except OSError as error:
         _main_log.critical("%s", error.strerror or error)
         await server.stop()
-        raise _Refused from error
+        raise Refused from error
     if founders:
         member.campaign_when_new(founders)
     else:
@@ -199,11 +209,11 @@ def _open(config: ServerConfig) -> tuple[Storage, Recovered, tuple[int, ...]]:
         return _reopen(files, config)
     if config.initial_cluster_state != "new":
         _main_log.critical("joining an existing cluster is not available in this version")
-        raise _Refused
+        raise Refused
     refusal = configuration.check_new_cluster(config)
     if refusal is not None:
         configuration.report(refusal, sys.stdout, sys.stderr)
-        raise _Refused
+        raise Refused
     founding = bootstrap.found(config.initial_cluster, config.initial_cluster_token, config.name)
     entries, hard_state = bootstrap.initial_entries(founding.members)
     storage = Storage.create(
@@ -247,7 +257,7 @@ def _check_same_cluster(config: ServerConfig, recovered: Recovered, store: Store
         format_id(own_id),
         format_id(recovered.identity.cluster_id),
     )
-    raise _Refused
+    raise Refused
 
 
 def _restore(storage: Storage, recovered: Recovered) -> Store:

@@ -32,13 +32,13 @@ def main(argv: list[str] | None = None) -> None:
     logs.configure(outcome.log_level, outcome.log_package_levels)
     logs.emit(outcome.lines)
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
-    ended_by = _runner()(lifecycle.run(outcome))
+    ended_by = runner()(lifecycle.run(outcome))
     if isinstance(ended_by, signal.Signals):
-        _die_by(ended_by)
+        die_by(ended_by)
     sys.exit(ended_by)
 
 
-def _runner() -> Callable[[Coroutine[Any, Any, int | signal.Signals]], int | signal.Signals]:
+def runner() -> Callable[[Coroutine[Any, Any, int | signal.Signals]], int | signal.Signals]:
     """uvloop where it is installed, the standard loop elsewhere."""
     try:
         import uvloop
@@ -47,7 +47,7 @@ def _runner() -> Callable[[Coroutine[Any, Any, int | signal.Signals]], int | sig
     return uvloop.run
 
 
-def _die_by(number: signal.Signals) -> None:
+def die_by(number: signal.Signals) -> None:
     """End as the signal asks, so that the parent sees it; as pid 1 a signal would be ignored."""
     logging.shutdown()
     if os.getpid() == 1:

@@ -301,19 +301,23 @@ def help_text() -> str:
 
 def version_text() -> str:
     """What `--version` prints; tools read its first line only."""
+    return (
+        f"etcd Version: {ETCD_VERSION}\n"
+        f"kvraft Version: {own_version()}\n"
+        f"Python Version: {platform.python_implementation()} {platform.python_version()}\n"
+        f"OS/Arch: {sys.platform}/{platform.machine()}\n"
+    )
+
+
+def own_version() -> str:
+    """The version of this program."""
     # Looking the version up costs a walk through the installed packages: not at every start.
     from importlib import metadata
 
     try:
-        own = metadata.version("kvraft")
+        return metadata.version("kvraft")
     except metadata.PackageNotFoundError:
-        own = "unknown (not installed)"
-    return (
-        f"etcd Version: {ETCD_VERSION}\n"
-        f"kvraft Version: {own}\n"
-        f"Python Version: {platform.python_implementation()} {platform.python_version()}\n"
-        f"OS/Arch: {sys.platform}/{platform.machine()}\n"
-    )
+        return "unknown (not installed)"
 
 
 def _filled(text: str) -> str:
