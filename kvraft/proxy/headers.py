@@ -28,7 +28,6 @@ HOP_BY_HOP: Final = frozenset(
         b"upgrade",
     )
 )
-_CORS: Final = b"access-control-allow-"
 _FORWARDED_FOR: Final = "X-Forwarded-For"
 _VIA: Final = "Via"
 
@@ -75,20 +74,13 @@ def for_member(
     return headers
 
 
-def for_client(fields: RawHeaders, *, keep_cors: bool) -> CIMultiDict[str]:
-    """The headers of an answer as it goes to the client, sorted by name.
-
-    Cross-origin headers of a member give way to this proxy's own, so that none comes twice.
-    """
+def for_client(fields: RawHeaders) -> CIMultiDict[str]:
+    """The headers of an answer as it goes to the client."""
     known = list(fields)
     dropped = _connection_names(known)
-    kept = [
-        (_text(name), _text(value))
-        for name, value in known
-        if (lowered := name.lower()) not in dropped and (keep_cors or not lowered.startswith(_CORS))
-    ]
-    kept.sort(key=lambda field: field[0].lower())
-    return CIMultiDict(kept)
+    return CIMultiDict(
+        (_text(name), _text(value)) for name, value in known if name.lower() not in dropped
+    )
 
 
 def has_passed(fields: RawHeaders, mark: str) -> bool:

@@ -7,7 +7,7 @@ can be thrown away at any time. (server.md, section 6.)
 from __future__ import annotations
 
 import asyncio
-import logging
+import dataclasses
 import random
 import secrets
 import socket
@@ -16,28 +16,23 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, cast
 
 from aiohttp import web
-from aiohttp.http_exceptions import HttpProcessingError
 
 from kvraft.api.guards import Guards
+from kvraft.api.listening import Listener, listen
 from kvraft.api.port import connection_cap
 from kvraft.api.response import OVERLOADED
 from kvraft.clock import Clock, SystemClock
 from kvraft.errors import StorageError
-from kvraft.limits import (
-    IDLE_TIMEOUT_S,
-    LISTEN_BACKLOG,
-    PROXY_FIRST_REFRESH_S,
-    PROXY_MAX_FIELD_BYTES,
-    PROXY_MAX_FIELDS,
-    PROXY_MAX_LINE_BYTES,
-)
+from kvraft.limits import PROXY_FIRST_REFRESH_S
 from kvraft.proxy import state
+from kvraft.proxy.connection import ClientConnection
 from kvraft.proxy.director import Director, own_addresses
 from kvraft.proxy.members import BadMemberList, Found, read_members
 from kvraft.proxy.metrics import ProxyMetrics
 from kvraft.proxy.reverse import ReverseProxy, exact_head
 from kvraft.proxy.upstream import Broken, Unreachable, Upstream
 from kvraft.server import logs
+from kvraft.server.certificates import Certificates
 from kvraft.server.quoting import quote
 from kvraft.server.urls import address
 
@@ -63,8 +58,13 @@ class ProxyServer:
         on_fatal: Callable[[BaseException], None],
         clock: Clock | None = None,
     ) -> None:
-        """`peer_urls`: where to look for members first; `on_fatal` hears of what ends the proxy."""
+        """`peer_urls`: where to look for members first; `on_fatal` hears of what ends the proxy.
+
+        Reads the certificates; raises TlsError.
+        """
         self._config = config
+        # A proxy has no peer port to listen on; the files of that side are what it shows members.
+        self.certificates = Certificates(dataclasses.replace(config, listen_peer_urls=()))
         self._peer_urls = tuple(peer_urls)
         self._on_fatal = on_fatal
         advertised = config.advertise_client_urls if _says_where(config) else ()
@@ -81,7 +81,7 @@ class ProxyServer:
         self._upstream: Upstream | None = None
         self._proxy: ReverseProxy | None = None
         self._runner: web.AppRunner | None = None
-        self._listeners: list[asyncio.Server] = []
+        self._listeners: list[Listener] = []
         self._refreshing: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -96,6 +96,7 @@ class ProxyServer:
             dial_timeout_ms=config.proxy_dial_timeout_ms,
             write_timeout_ms=config.proxy_write_timeout_ms,
             read_timeout_ms=config.proxy_read_timeout_ms,
+            context=self.certificates.peer.client_context,
         )
         looked = asyncio.Event()
         self._refreshing = asyncio.create_task(self._keep_refreshing(self._upstream, looked))
@@ -106,6 +107,7 @@ class ProxyServer:
         except TimeoutError:
             pass  # the members may come later; meanwhile clients are told that there are none
         await self._serve(self._upstream)
+        self.certificates.start()
 
     async def stop(self) -> None:
         """Let requests finish for a moment, cut the rest, close everything."""
@@ -120,6 +122,7 @@ class ProxyServer:
             await self._runner.cleanup()
         if self._upstream is not None:
             await self._upstream.close()
+        await self.certificates.stop()
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
@@ -139,29 +142,23 @@ class ProxyServer:
             readonly=config.proxy == "readonly",
             mark=f"kvraft-{secrets.token_hex(_MARK_BYTES)}",
         )
-        app = web.Application(logger=_aiohttp_logger())
+        app = web.Application(logger=_log)
         app.router.add_route("*", "/{anything:.*}", self._proxy.handle)
         app.on_response_prepare.append(exact_head)
         self._runner = web.AppRunner(
             app,
             access_log=None,
-            logger=_aiohttp_logger(),
             handler_cancellation=True,  # a client that is gone takes its request with it
-            auto_decompress=False,
-            keepalive_timeout=IDLE_TIMEOUT_S,  # until a head is complete, so for slow ones too
-            max_line_size=PROXY_MAX_LINE_BYTES,
-            max_field_size=PROXY_MAX_FIELD_BYTES,
-            max_headers=PROXY_MAX_FIELDS,
             shutdown_timeout=DRAIN_SECONDS,
         )
         await self._runner.setup()
-        accept = _capped(self._runner, connection_cap() // 2)  # each may need one to a member
         loop = asyncio.get_running_loop()
+        cap = connection_cap() // 2  # each client may need a connection to a member
+        accept = _capped(self._runner, loop, cap)
         for url in config.listen_client_urls:
             where = address(url)
-            self._listeners.append(
-                await loop.create_server(accept, where.host, where.port, backlog=LISTEN_BACKLOG)
-            )
+            context = self.certificates.client.listener(url)
+            self._listeners.append(await listen(loop, accept, where.host, where.port, context))
             _main_log.info("proxy: listening for client requests on %s", url)
 
     # --- members -----------------------------------------------------------------------
@@ -243,28 +240,14 @@ class _Overloaded(asyncio.Protocol):
         transport.close()
 
 
-def _capped(runner: web.AppRunner, cap: int) -> Callable[[], asyncio.BaseProtocol]:
+def _capped(
+    runner: web.AppRunner, loop: asyncio.AbstractEventLoop, cap: int
+) -> Callable[[], asyncio.BaseProtocol]:
     """The factory of connections, with a bound on their number."""
     server = runner.server
     assert server is not None
 
     def accept() -> asyncio.BaseProtocol:
-        return _Overloaded() if len(server.connections) >= cap else server()
+        return _Overloaded() if len(server.connections) >= cap else ClientConnection(server, loop)
 
     return accept
-
-
-def _aiohttp_logger() -> logging.Logger:
-    """A logger for aiohttp's server whose lines look like ours.
-
-    What is wrong with a request is told to the client; the log would be at the mercy of strangers.
-    """
-    logger = logs.logger("http.proxy")
-    if not logger.filters:
-        logger.addFilter(_is_no_client_error)
-    return logger
-
-
-def _is_no_client_error(record: logging.LogRecord) -> bool:
-    error = record.exc_info[1] if record.exc_info else None
-    return not isinstance(error, HttpProcessingError)

@@ -20,7 +20,7 @@ from aiohttp import ClientError, ClientResponse, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from kvraft.api.guards import FOREIGN_HOST, FOREIGN_ORIGIN, Guards, from_browser
-from kvraft.api.response import go_json, message
+from kvraft.api.response import BAD_REQUEST, MALFORMED_HOST, MISSING_HOST, go_json, message
 from kvraft.api.routes import METHOD_NOT_ALLOWED
 from kvraft.api.target import clean_path, decode_path, location, origin_form, redirect_page
 from kvraft.limits import (
@@ -30,6 +30,7 @@ from kvraft.limits import (
     STALL_TIMEOUT_S,
 )
 from kvraft.proxy import headers
+from kvraft.proxy.connection import Refused, refuse
 from kvraft.proxy.director import Director
 from kvraft.proxy.metrics import (
     CONTENT_TYPE,
@@ -58,21 +59,18 @@ _HTML: Final = {"Content-Type": "text/html; charset=utf-8"}
 _OWN_TAIL: Final = ("Date", "Content-Length", "Connection", "Transfer-Encoding")
 _FORWARDED_TAIL: Final = ("Connection", "Transfer-Encoding")
 _FORWARDED: Final = web.RequestKey("forwarded", bool)
+_CORS: Final = web.RequestKey("cors", dict[str, str])
 _UNTYPED: Final = web.RequestKey("untyped", bool)
 
 _log = logs.logger("proxy")
 
 
-class _Refused(Exception):
+class _Answered(Exception):
     """The request is answered here; carries the answer."""
 
     def __init__(self, answer: web.Response) -> None:
         super().__init__(answer)
         self.answer = answer
-
-
-class _CutOff(ConnectionResetError):
-    """A member broke off in the middle of an answer; the client's connection ends, too."""
 
 
 class ReverseProxy:
@@ -104,57 +102,55 @@ class ReverseProxy:
         """Serve one request."""
         if self._readonly and request.method != "GET":
             return _answer(501)
-        cors: dict[str, str] = {}
         try:
-            cors = self._admit(request)
-            return await self._route(request, cors)
-        except _Refused as refused:
-            refused.answer.headers.update(cors)
-            return refused.answer
+            self._admit(request)
+            return await self._route(request)
+        except _Answered as answered:
+            return answered.answer
 
     # --- before it is forwarded --------------------------------------------------------
 
-    def _admit(self, request: web.Request) -> dict[str, str]:
-        """The cross-origin headers of the answer; raises _Refused for who may not ask."""
+    def _admit(self, request: web.Request) -> None:
+        """Check who asks, and note the cross-origin headers of the answer. Raises _Answered."""
         guards, fields = self._guards, request.raw_headers
         hosts = [value for name, value in fields if name.lower() == b"host"]
         if len(hosts) > 1 or (not hosts and request.version >= (1, 1)):
-            raise _Refused(_closing(400, b"400 Bad Request: missing required Host header"))
+            refuse(request, MISSING_HOST)
         host = hosts[0] if hosts else b""
         if not guards.is_well_formed(host):
-            raise _Refused(_closing(400, b"400 Bad Request: malformed Host header"))
+            refuse(request, MALFORMED_HOST)
         if not guards.accepts_host(host) and (guards.strict or from_browser(fields)):
-            raise _Refused(_answer(403, _PLAIN_ERROR, FOREIGN_HOST % host))
+            raise _Answered(_answer(403, _PLAIN_ERROR, FOREIGN_HOST % host))
         origin = next((value for name, value in fields if name.lower() == b"origin"), None)
         if (
             origin is not None
             and request.method in _WRITES
             and not guards.accepts_origin(origin, host)
         ):
-            raise _Refused(_answer(403, _PLAIN_ERROR, FOREIGN_ORIGIN))
+            raise _Answered(_answer(403, _PLAIN_ERROR, FOREIGN_ORIGIN))
         lines = guards.cors_headers(origin).decode("latin-1").splitlines()
-        return {name: value for name, _, value in (line.partition(": ") for line in lines)}
+        request[_CORS] = {name: value for name, _, value in (li.partition(": ") for li in lines)}
 
-    async def _route(self, request: web.Request, cors: dict[str, str]) -> web.StreamResponse:
+    async def _route(self, request: web.Request) -> web.StreamResponse:
         if request.method == "OPTIONS":
-            return _answer(200, cors)
+            return _answer(200)
         raw = request.raw_path.encode("utf-8", "surrogateescape")
         target = _NOT_ASCII.sub(_percent, origin_form(raw) or b"")
         raw_path, _, query = target.partition(b"?")
         path = decode_path(raw_path)
         if path is None or not target:
-            return _closing(400, b"400 Bad Request")
+            refuse(request, BAD_REQUEST)
         cleaned = clean_path(path)
         if cleaned != path:
             return self._redirect(request, location(cleaned, query))
         if path == CONFIG_PATH:
             if request.method != "GET":
-                return _answer(405, {"Allow": "GET", **_PLAIN_ERROR, **cors}, METHOD_NOT_ALLOWED)
+                return _answer(405, {"Allow": "GET", **_PLAIN_ERROR}, METHOD_NOT_ALLOWED)
             document = go_json({"endpoints": self._director.available()}) + b"\n"
-            return _answer(200, {**_TEXT, **cors}, document)
+            return _answer(200, _TEXT, document)
         if path == METRICS_PATH:
             return _answer(200, {"Content-Type": CONTENT_TYPE}, self._metrics.exposition())
-        return await self._forward(request, target.decode("ascii"), cors)
+        return await self._forward(request, target.decode("ascii"))
 
     @staticmethod
     def _redirect(request: web.Request, target: bytes) -> web.Response:
@@ -164,7 +160,7 @@ class ReverseProxy:
         return _answer(301, {**_HTML, **where} if request.method == "HEAD" else where)
 
     async def _read_body(self, request: web.Request) -> bytes:
-        """The whole body, as it may have to be sent twice; raises _Refused if there is none."""
+        """The whole body, as it may have to be sent twice; raises _Answered if there is none."""
         if not request.body_exists:
             return b""
         body = bytearray()
@@ -189,20 +185,18 @@ class ReverseProxy:
 
     # --- forwarding --------------------------------------------------------------------
 
-    async def _forward(
-        self, request: web.Request, target: str, cors: Mapping[str, str]
-    ) -> web.StreamResponse:
+    async def _forward(self, request: web.Request, target: str) -> web.StreamResponse:
         if headers.has_passed(request.raw_headers, self._mark):
             _log.error("request for %s runs in a circle: an endpoint leads back here", target)
             text = "proxy: this request has been here before, an endpoint leads back to this proxy"
-            return _answer(508, {**_JSON, **cors}, message(text))
+            return _answer(508, _JSON, message(text))
         body = await self._read_body(request)
         endpoints = self._director.available()
         if not endpoints:
             self._metrics.dropped(request.method, ZERO_ENDPOINTS)
             text = "zero endpoints currently available"
             _log.info("%s", text)
-            return _answer(503, {**_JSON, **cors}, message(f"proxy: {text}"))
+            return _answer(503, _JSON, message(f"proxy: {text}"))
         client = _client(request)
         start_s = time.perf_counter()
         answer = None
@@ -211,8 +205,8 @@ class ReverseProxy:
             self._metrics.handled(
                 request.method, answer.response.status, time.perf_counter() - start_s
             )
-            return await self._relay(request, answer, cors)
-        except _CutOff:
+            return await self._relay(request, answer)
+        except Refused:
             raise
         except (asyncio.CancelledError, ConnectionError):
             if not self.stopping:
@@ -225,7 +219,7 @@ class ReverseProxy:
     async def _first_answer(
         self, request: web.Request, target: str, body: bytes, endpoints: list[str]
     ) -> Answer:
-        """Ask one endpoint after the other; raises _Refused if none of them answers."""
+        """Ask one endpoint after the other; raises _Answered if none of them answers."""
         tried = 0
         remark = ""
         for endpoint in endpoints:
@@ -247,7 +241,7 @@ class ReverseProxy:
         self._metrics.dropped(request.method, FAILED_GETTING)
         text = f"unable to get response from {tried} endpoint(s){remark}"
         _log.info("%s", text)
-        raise _Refused(_answer(502, _JSON, message(f"proxy: {text}")))
+        raise _Answered(_answer(502, _JSON, message(f"proxy: {text}")))
 
     def _keeps_origin(self, request: web.Request) -> bool:
         """Whether a member is to judge the Origin, as this proxy has no opinion on it."""
@@ -263,13 +257,10 @@ class ReverseProxy:
         if self._director.fail(endpoint):
             _log.info("marked endpoint %s unavailable", endpoint)
 
-    async def _relay(
-        self, request: web.Request, answer: Answer, cors: Mapping[str, str]
-    ) -> web.StreamResponse:
+    async def _relay(self, request: web.Request, answer: Answer) -> web.StreamResponse:
         """Pass an answer on, each piece when it comes."""
         response = answer.response
-        passed = headers.for_client(response.raw_headers, keep_cors=not cors)
-        passed.update(cors)
+        passed = headers.for_client(response.raw_headers)
         request[_FORWARDED] = True
         request[_UNTYPED] = "Content-Type" not in passed
         if answer.body is not None:
@@ -293,14 +284,14 @@ class ReverseProxy:
     async def _next_piece(response: ClientResponse, request: web.Request) -> bytes:
         """What has come of an answer's body; empty at its end.
 
-        Raises _CutOff if the member breaks off: ending the answer in order would tell the client
+        Raises Refused if the member breaks off: ending the answer in order would tell the client
         that it has got everything.
         """
         try:
             return await response.content.readany()
         except (ClientError, OSError, TimeoutError) as error:
             _log.info("the answer to %s was cut off: %s", _client(request), error)
-            raise _CutOff("the member's answer was cut off") from error
+            raise Refused("the member's answer was cut off") from error
 
 
 async def exact_head(request: web.Request, response: web.StreamResponse) -> None:
@@ -309,6 +300,7 @@ async def exact_head(request: web.Request, response: web.StreamResponse) -> None
     fields.popall("Server", None)
     if request.get(_UNTYPED):
         fields.popall("Content-Type", None)
+    fields.update(request.get(_CORS, ()))  # in place of a member's, so that none comes twice
     tail = _FORWARDED_TAIL if request.get(_FORWARDED) else _OWN_TAIL
     last = [(name, value) for name in tail for value in fields.popall(name, ())]
     rest = sorted(fields.items(), key=lambda field: field[0].lower())
@@ -323,19 +315,12 @@ def _answer(
     return web.Response(status=status, headers=fields, body=body)
 
 
-def _closing(status: int, text: bytes) -> web.Response:
-    """The answer to a request that makes no sense; the connection ends with it."""
-    answer = _answer(status, _TEXT, text)
-    answer.force_close()
-    return answer
-
-
-def _unread(status: int, reason: str) -> _Refused:
+def _unread(status: int, reason: str) -> _Answered:
     text = f"proxy: failed to read request body: {reason}"
     _log.info("%s", text.removeprefix("proxy: "))
     answer = _answer(status, _JSON, message(text))
     answer.force_close()
-    return _Refused(answer)
+    return _Answered(answer)
 
 
 def _client(request: web.Request) -> str:

@@ -8,6 +8,8 @@ endpoints in general, or of retries: whoever calls decides.
 from __future__ import annotations
 
 import asyncio
+import io
+import os
 import socket
 import ssl
 from collections.abc import Callable
@@ -40,6 +42,8 @@ if TYPE_CHECKING:
 
 ContextSource = Callable[[], ssl.SSLContext]
 
+_PIECEMEAL_BYTES: Final = 1 << 20
+"""A longer body is written piece by piece, with turns of the event loop in between."""
 _FAILURES: Final = (ClientError, OSError, TimeoutError)
 # What aiohttp would add to a request of its own accord; the client's headers go as they are.
 _OWN_HEADERS: Final = ("Accept", "Accept-Encoding", "User-Agent", "Content-Type")
@@ -112,7 +116,7 @@ class Upstream:
                 method,
                 url,
                 headers=headers,
-                data=body or None,
+                data=io.BytesIO(body) if len(body) > _PIECEMEAL_BYTES else body or None,
                 allow_redirects=False,
                 ssl=self._ssl(endpoint),
             )
@@ -182,6 +186,12 @@ class Upstream:
 
 def _reason(error: BaseException) -> str:
     """What to say about a failure: some of them have no text of their own."""
+    if isinstance(error, ClientConnectorError):
+        cause = error.os_error
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            return f"tls: the certificate of {error.host} is not good: {cause.verify_message}"
+        if cause.errno and not isinstance(cause, ssl.SSLError):
+            return f"dial tcp {error.host}:{error.port}: {os.strerror(cause.errno).lower()}"
     if isinstance(error, asyncio.TimeoutError) and not str(error):
         return "timeout"
     return str(error) or type(error).__name__
