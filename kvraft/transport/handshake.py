@@ -2,30 +2,43 @@
 
 The dialling side names the cluster, itself and the member it wants; the other side answers 101
 and both go on with frames, or an error status with the reason as text. So a member of another
-cluster, or one that was moved to another address, is told so before any frame is read.
+cluster, or one that was moved to another address, is told so before any frame is read. The caller
+also tells where it can be called itself: the other side may not have learnt of it yet, and
+could otherwise not answer.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import httptools
 
 UPGRADE = "kvraft-raft/1"
 STREAM_PATH = "/raft/stream"
 SNAPSHOT_PATH = "/raft/snapshot"
+REMOVED: Final = 410
+"""The status by which a member learns that it has been removed."""
+_MAX_URLS: Final = 64
 
 
 class Hello(NamedTuple):
-    """Who calls whom."""
+    """Who calls whom, and where the caller can be called; the URLs are unchecked."""
 
     cluster_id: int
     sender: int
     to: int
+    peer_urls: tuple[str, ...] = ()
 
 
 class HandshakeError(Exception):
-    """The other side is not the member that was called, or does not want to talk."""
+    """The other side is not the member that was called, or does not want to talk.
+
+    `status` is that of its answer, 0 if there was none.
+    """
+
+    def __init__(self, text: str, status: int = 0) -> None:
+        super().__init__(text)
+        self.status = status
 
 
 def request_head(path: str, host: str, hello: Hello) -> bytes:
@@ -39,6 +52,9 @@ def request_head(path: str, host: str, hello: Hello) -> bytes:
         f"X-Server-From: {hello.sender:x}",
         f"X-Raft-To: {hello.to:x}",
     ]
+    urls = ",".join(hello.peer_urls)
+    if urls.isascii() and urls.isprintable() and urls:
+        lines.append(f"X-PeerURLs: {urls}")
     return "\r\n".join([*lines, "", ""]).encode("ascii")
 
 
@@ -51,7 +67,8 @@ def hello_from_headers(headers: dict[bytes, bytes]) -> Hello | None:
         ]
     except (KeyError, ValueError):
         return None
-    return Hello(*numbers)
+    urls = headers.get(b"x-peerurls", b"").decode("latin-1").split(",", _MAX_URLS)[:_MAX_URLS]
+    return Hello(numbers[0], numbers[1], numbers[2], tuple(url for url in urls if url))
 
 
 ACCEPTANCE = (
@@ -85,5 +102,6 @@ class AnswerReader:
             raise HandshakeError(f"no HTTP answer: {error}") from error
         if self._complete:
             reason = self._body.decode("utf-8", "replace").strip()
-            raise HandshakeError(f"refused with status {self._parser.get_status_code()}: {reason}")
+            status = self._parser.get_status_code()
+            raise HandshakeError(f"refused with status {status}: {reason}", status)
         return None

@@ -25,6 +25,7 @@ class PeerHub:
         *,
         on_unreachable: Callable[[int], None],
         on_state: Callable[[int, bool, str], None],
+        on_removed: Callable[[], None],
         context: ContextSource | None = None,
     ) -> None:
         """`context`: gives what https URLs are dialled with; asked for each connection anew."""
@@ -34,11 +35,18 @@ class PeerHub:
         self._encoder = encoder
         self._on_unreachable = on_unreachable
         self._on_state = on_state
+        self._on_removed = on_removed
+        self._own_urls: tuple[str, ...] = ()
         self._peers: dict[int, Peer] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
     def update(self, urls_by_member: Mapping[int, Sequence[str]]) -> None:
         """Dial these members (the own one excepted), and no others."""
+        own_urls = tuple(urls_by_member.get(self._member_id, ()))
+        if own_urls != self._own_urls:
+            self._own_urls = own_urls
+            for member_id, peer in self._peers.items():
+                peer.hello = self.hello(member_id)
         wanted = {m: tuple(u) for m, u in urls_by_member.items() if m != self._member_id and u}
         for member_id, peer in list(self._peers.items()):
             if wanted.get(member_id) != peer.urls:
@@ -52,11 +60,12 @@ class PeerHub:
                     on_unreachable=self._on_unreachable,
                     on_state=self._on_state,
                     context=self.context,
+                    on_removed=self._on_removed,
                 )
 
     def hello(self, member_id: int) -> Hello:
         """How to introduce oneself to this member."""
-        return Hello(self._cluster_id, self._member_id, member_id)
+        return Hello(self._cluster_id, self._member_id, member_id, self._own_urls)
 
     def urls(self, member_id: int) -> tuple[str, ...]:
         """Where this member can be reached; empty if it is not known."""

@@ -17,6 +17,7 @@ from kvraft import limits
 from kvraft.transport.codec import FrameDecoder, MalformedFrame
 from kvraft.transport.handshake import (
     ACCEPTANCE,
+    REMOVED,
     SNAPSHOT_PATH,
     STREAM_PATH,
     Hello,
@@ -54,6 +55,10 @@ class PeerPort(Protocol):
         """The document at this path."""
         ...
 
+    def called_by(self, hello: Hello) -> None:
+        """A member of the cluster has opened a stream."""
+        ...
+
     def is_removed(self, member_id: int) -> bool:
         """Whether this member was removed from the cluster for good."""
         ...
@@ -78,7 +83,7 @@ class PeerConnection(asyncio.Protocol):
         self._url = b""
         self._headers: dict[bytes, bytes] = {}
         self._head_bytes = 0
-        self._sender = 0
+        self.sender = 0  # once the stream is accepted
         self._task: asyncio.Task[None] | None = None
 
     # --- asyncio ------------------------------------------------------------------------
@@ -159,8 +164,9 @@ class PeerConnection(asyncio.Protocol):
             return
         assert hello is not None
         assert self._transport is not None
-        self._sender = hello.sender
+        self.sender = hello.sender
         self._transport.write(ACCEPTANCE)
+        self._port.called_by(hello)
         if path == STREAM_PATH:
             self._decoder = FrameDecoder(self._from_wire)
             if rest:
@@ -181,7 +187,7 @@ class PeerConnection(asyncio.Protocol):
         if hello.to != port.member_id:
             return 412, f"to field mismatch (got {hello.to:x} want {port.member_id:x})"
         if port.is_removed(hello.sender):
-            return 410, "removed member"
+            return REMOVED, "removed member"
         return None
 
     def _answer(self, status: int, content_type: str, body: bytes) -> None:
@@ -211,10 +217,10 @@ class PeerConnection(asyncio.Protocol):
         try:
             frames = list(self._decoder.feed(data))
             for frame in frames:
-                if frame[0] != self._port.member_id or frame[1] != self._sender:
+                if frame[0] != self._port.member_id or frame[1] != self.sender:
                     raise MalformedFrame("a frame for or from another member")
         except MalformedFrame as error:
-            self._port.warn(f"closing the stream from member {self._sender:x}: {error}")
+            self._port.warn(f"closing the stream from member {self.sender:x}: {error}")
             self.abort()
             return
         if frames:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 from kvraft import limits
 from kvraft.transport.handshake import (
+    REMOVED,
     STREAM_PATH,
     AnswerReader,
     HandshakeError,
@@ -81,14 +82,17 @@ class Peer:
         *,
         on_unreachable: Callable[[int], None],
         on_state: Callable[[int, bool, str], None],
+        on_removed: Callable[[], None],
         context: ContextSource | None = None,
     ) -> None:
+        """`on_removed`: the other side says that this member has been removed."""
         self.member_id = hello.to
         self.urls = tuple(urls)
-        self._hello = hello
+        self.hello = hello  # may be replaced: the next connection begins with it
         self._encoder = encoder
         self._on_unreachable = on_unreachable
         self._on_state = on_state
+        self._on_removed = on_removed
         self._transport: asyncio.Transport | None = None
         self._context = context
         self._complaints: set[str] = set()
@@ -124,10 +128,12 @@ class Peer:
                 await self._stay_connected(url)
             except (OSError, TimeoutError, HandshakeError) as error:
                 self._complain(f"{url}: {failure(error)}")
+                if isinstance(error, HandshakeError) and error.status == REMOVED:
+                    self._on_removed()
             await asyncio.sleep(limits.PEER_RECONNECT_MS / 1000)
 
     async def _stay_connected(self, url: str) -> None:
-        protocol = await dial(url, STREAM_PATH, self._hello, _StreamProtocol, self._context)
+        protocol = await dial(url, STREAM_PATH, self.hello, _StreamProtocol, self._context)
         assert protocol.transport is not None
         try:
             async with asyncio.timeout(limits.PEER_CONNECT_TIMEOUT_MS / 1000):

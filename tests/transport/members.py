@@ -27,6 +27,7 @@ class FakeMember:
         self.frames: list[Any] = []
         self.batches = 0
         self.removed: set[int] = set()
+        self.callers: list[Hello] = []
         self.warnings: list[str] = []
         self.snapshot: list[Any] = []
         self.snapshot_error: Exception | None = None
@@ -52,6 +53,9 @@ class FakeMember:
 
     def document(self, path: str) -> Document | None:
         return Document("application/json", b'{"path":1}\n') if path == "/version" else None
+
+    def called_by(self, hello: Hello) -> None:
+        self.callers.append(hello)
 
     def is_removed(self, member_id: int) -> bool:
         return member_id in self.removed
