@@ -156,6 +156,8 @@ MAX_WAITING_CHANGES: Final = 64  # membership changes of one member's clients wi
 MAX_QUEUED_CHANGES: Final = 256  # on a leader, from all members; each takes a commit to work off
 MAX_CHANGE_BYTES: Final = 64 << 10  # one change: a list of URLs; what is longer is no list of URLs
 
+
+MAX_ADDRESS_HINTS: Final = 64  # members that told where they are before the log did; see peers
 # --- process ---------------------------------------------------------------------------
 MAX_MERGED_LINES: Final = 256  # different lines whose repetitions are counted in one second
 

@@ -95,7 +95,7 @@ class AgreedLog:
         if change.kind != ConfChangeKind.PROMOTE:
             refusal = membership.objection(members, self._is_removed, change, context)
         if refusal is None:
-            for write in membership.writes_of(change, context):
+            for write in membership.writes_of(change, context, self.model.records.get):
                 result = execute(self.model, write)
                 assert isinstance(result, Change), result
                 record.changes.append(result)

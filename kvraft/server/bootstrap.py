@@ -107,8 +107,8 @@ def restore_store(chunks: Iterable[bytes]) -> Store:
     return restorer.finish()
 
 
-def stored_peer_urls(recovered: Recovered, store: Store) -> tuple[str, ...]:
-    """Where this member could be reached as far as its data directory tells."""
+def stored_records(recovered: Recovered, store: Store) -> dict[bytes, bytes]:
+    """The records that the data directory has of this member, whether committed or not."""
     own_id = recovered.identity.member_id
     records = dict(store.records())
     for entry in recovered.entries:
@@ -116,9 +116,15 @@ def stored_peer_urls(recovered: Recovered, store: Store) -> tuple[str, ...]:
             change = decode_conf_change(entry.data)
             context = membership.decode_context(change.context)
             if change.member == own_id and context is not None and context.peer_urls:
-                for write in membership.writes_of(change, context):
+                for write in membership.writes_of(change, context, records.get):
                     records[write.path] = write.value
-    own = membership.members_from_records(records).get(own_id)
+    return records
+
+
+def stored_peer_urls(recovered: Recovered, store: Store) -> tuple[str, ...]:
+    """Where this member could be reached as far as its data directory tells."""
+    members = membership.members_from_records(stored_records(recovered, store))
+    own = members.get(recovered.identity.member_id)
     return own.peer_urls if own is not None else ()
 
 

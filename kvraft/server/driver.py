@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -60,6 +60,7 @@ class Driver:
         *,
         on_fatal: Callable[[BaseException], None],
         on_change: Callable[[], None],
+        addresses: Callable[[], Mapping[int, Sequence[str]]],
         max_snapshots: int,
         max_wals: int,
     ) -> None:
@@ -71,6 +72,7 @@ class Driver:
         self._metrics = metrics
         self._on_fatal = on_fatal
         self._on_change = on_change
+        self._addresses = addresses
         self._max_snapshots = max_snapshots
         self._max_wals = max_wals
         self._hub: PeerHub | None = None
@@ -203,7 +205,8 @@ class Driver:
         if replica.members is not self._members_seen or leadership != self._leadership_seen:
             self._leadership_seen = leadership
             self._metrics.leadership(replica.core.leader)
-            self._follow_membership()
+            self._members_seen = replica.members
+            self.follow_membership()
             self._on_change()
         if replica.snapshot_due():
             self._spawn(self._take_snapshot(replica.begin_snapshot()))
@@ -219,10 +222,10 @@ class Driver:
             self._hub.send(ordinary)
             self._stats.sent(ordinary, began_ns)
 
-    def _follow_membership(self) -> None:
-        assert self._hub is not None
-        self._members_seen = self._replica.members
-        self._hub.update({m.id: m.peer_urls for m in self._replica.members.values()})
+    def follow_membership(self) -> None:
+        """Dial whoever there is, at the addresses known now."""
+        if self._hub is not None and not self._stopped:
+            self._hub.update(self._addresses())
 
     # --- persisting ---------------------------------------------------------------------
 

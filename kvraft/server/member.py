@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,8 @@ from kvraft.errors import DiskFull, StorageError
 from kvraft.raft.core import Role
 from kvraft.raft.message import InstallSnapshot
 from kvraft.server import membership
+from kvraft.server.addressbook import AddressBook
+from kvraft.server.announcer import SERVER_VERSION, Announcer, Downgrade
 from kvraft.server.driver import Driver
 from kvraft.server.frames import FRAME_NUMBERS, frame_from_wire
 from kvraft.server.ids import format_id
@@ -50,13 +52,14 @@ if TYPE_CHECKING:
     from kvraft.storage import Identity, Storage
     from kvraft.store.request import Request
     from kvraft.store.store import Store
+    from kvraft.transport.handshake import Hello
     from kvraft.transport.tls import Tls
 
-SERVER_VERSION = "2.3.8"
+ELECTIONS_BEFORE_LEAVING = 3
+"""Election timeouts that a removed member stays: in two, everybody who needs it has asked."""
 _STATES = {Role.LEADER: "StateLeader", Role.FOLLOWER: "StateFollower"}
 
 _log = logger("etcdserver")
-_raft_log = logger("raft")
 _peer_log = logger("rafthttp")
 
 
@@ -74,13 +77,26 @@ class Member:
         max_snapshots: int,
         max_wals: int,
         tls: Tls | None = None,
+        on_removed: Callable[[], None] = lambda: None,
+        known_members: Iterable[MemberInfo] = (),
     ) -> None:
-        """`tls`: of the peer side; without it the member neither serves nor dials https."""
+        """`tls`: of the peer side; without it the member neither serves nor dials https.
+
+        `on_removed` is called some time after this member has been removed from its cluster;
+        `known_members` are those that a joining member was told of.
+        """
         self._tls = tls
         self.member_id = identity.member_id
         self.cluster_id = identity.cluster_id
         self.cluster_id_hex = format_id(identity.cluster_id).encode()
         self._replica = replica
+        self._on_fatal = on_fatal
+        self._on_removed = on_removed
+        self._leaving: asyncio.TimerHandle | None = None
+        self._announcer = Announcer(replica, identity.cluster_id)
+        self._book = AddressBook()
+        for info in known_members:
+            self._book.note(info.id, info.peer_urls)
         self._storage = storage
         self._stats = PeerStats(clock)
         self.metrics = Metrics(clock, replica.config.tick_ms)
@@ -93,6 +109,7 @@ class Member:
             self.metrics,
             on_fatal=on_fatal,
             on_change=self._note_changes,
+            addresses=self._addresses,
             max_snapshots=max_snapshots,
             max_wals=max_wals,
         )
@@ -102,6 +119,7 @@ class Member:
             encoder,
             on_unreachable=self._peer_unreachable,
             on_state=self._peer_state,
+            on_removed=self._told_of_removal,
             context=None if tls is None else tls.client_context,
         )
         self._peer_servers: list[Listener] = []
@@ -109,9 +127,6 @@ class Member:
         self._reception: asyncio.Task[object] | None = None
         self._started = datetime.now(UTC)
         self._leader_started = self._started
-        self._seen: tuple[int, int, Role] = (0, 0, Role.FOLLOWER)
-        self._seen_version: str | None = None
-        self._seen_published = False
 
     # --- life ---------------------------------------------------------------------------
 
@@ -155,6 +170,8 @@ class Member:
 
     async def stop(self) -> None:
         """Leave the network and close the data directory."""
+        if self._leaving is not None:
+            self._leaving.cancel()
         for server in self._peer_servers:
             server.close()
         for connection in list(self._peer_connections):
@@ -363,6 +380,11 @@ class Member:
             return Document("text/plain; charset=utf-8", body.encode())
         return None
 
+    def called_by(self, hello: Hello) -> None:
+        """See `PeerPort.called_by`."""
+        if self._book.note(hello.sender, hello.peer_urls):
+            self._driver.follow_membership()
+
     def is_removed(self, member_id: int) -> bool:
         """See `PeerPort.is_removed`."""
         return self._replica.is_removed(member_id)
@@ -382,39 +404,39 @@ class Member:
             documents.append(document)
         return json.dumps(documents, separators=(",", ":")).encode() + b"\n"
 
-    # --- what operators see ---------------------------------------------------------------
+    # --- the members --------------------------------------------------------------------
+
+    def _addresses(self) -> dict[int, tuple[str, ...]]:
+        return self._book.addresses(self._replica.members, self._replica.is_removed)
 
     def _note_changes(self) -> None:
-        core = self._replica.core
-        seen = (core.term, core.leader, core.role)
-        if seen != self._seen:
-            self._note_leadership(*seen)
-        if self._seen_version is None and self.cluster_version is not None:
-            self._seen_version = self.cluster_version
-            short = self._seen_version.rpartition(".")[0]
-            _log.info("set the initial cluster version to %s", short)
-        own = self._replica.members.get(self.member_id)
-        if not self._seen_published and own is not None and own.client_urls:
-            self._seen_published = True
-            urls = " ".join(own.client_urls)
-            cluster = format_id(self.cluster_id)
-            _log.info("published {Name:%s ClientURLs:[%s]} to cluster %s", own.name, urls, cluster)
+        try:
+            if self._announcer.look():
+                self._leader_started = datetime.now(UTC)
+        except Downgrade as error:
+            self._on_fatal(error)
+            return
+        is_removed = self._replica.is_removed
+        for connection in list(self._peer_connections):
+            if connection.sender and is_removed(connection.sender):
+                connection.abort()  # it may not know; when it calls again, it is told
+        if is_removed(self.member_id):
+            config = self._replica.config
+            timeouts = ELECTIONS_BEFORE_LEAVING if self._replica.members else 1
+            self._leave_soon(timeouts * config.election_ticks * config.tick_ms / 1000)
 
-    def _note_leadership(self, term: int, leader: int, role: Role) -> None:
-        previous_leader = self._seen[1]
-        self._seen = (term, leader, role)
-        own = format_id(self.member_id)
-        if role in (Role.CANDIDATE, Role.PRE_CANDIDATE):
-            _raft_log.info("%s is starting a new election at term %d", own, term)
-        if leader == previous_leader:
-            return
-        if leader == 0:
-            _raft_log.info("%s lost leader %s at term %d", own, format_id(previous_leader), term)
-            return
-        self._leader_started = datetime.now(UTC)
-        if role is Role.LEADER:
-            _raft_log.info("%s became leader at term %d", own, term)
-        _raft_log.info("%s elected leader %s at term %d", own, format_id(leader), term)
+    def _told_of_removal(self) -> None:
+        """Another member has applied the removal: those who stay do without this one."""
+        self._leave_soon(2 * self._replica.config.tick_ms / 1000)
+
+    def _leave_soon(self, delay_s: float) -> None:
+        """End, but not before those who do not know yet could ask this one what is committed."""
+        self._announcer.removal()
+        loop = asyncio.get_running_loop()
+        if self._leaving is None or self._leaving.when() > loop.time() + delay_s:
+            if self._leaving is not None:
+                self._leaving.cancel()
+            self._leaving = loop.call_later(delay_s, self._on_removed)
 
     def _peer_unreachable(self, member: int) -> None:
         self._stats.failed(member)

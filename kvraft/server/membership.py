@@ -88,8 +88,13 @@ def removal_record(member_id: int) -> bytes:
     return b"%b%x" % (_REMOVED, member_id)
 
 
-def writes_of(change: ConfChange, context: Context) -> list[Request]:
-    """What a change writes, if nothing speaks against it: each takes one step of the index."""
+def writes_of(
+    change: ConfChange, context: Context, get_record: Callable[[bytes], bytes | None]
+) -> list[Request]:
+    """What a change writes, if nothing speaks against it: each takes one step of the index.
+
+    A member that was added at run time is marked: its id does not follow from the flags.
+    """
     home = b"%b%x" % (_MEMBERS, change.member)
     if change.kind == ConfChangeKind.PROMOTE:
         return []
@@ -98,7 +103,14 @@ def writes_of(change: ConfChange, context: Context) -> list[Request]:
             Request(Op.DELETE_RECORD, home, recursive=True),
             Request(Op.PUT_RECORD, removal_record(change.member), directory=True),
         ]
-    value = encode_context(context._replace(request=0))
+    if change.kind in ADDING:
+        document: dict[str, object] = {"peerURLs": [], "name": context.name}
+        if change.kind == ConfChangeKind.ADD_LEARNER:
+            document["added"] = True
+    else:
+        document = json.loads(get_record(home + _RAFT_ATTRIBUTES) or b"{}")
+    document["peerURLs"] = list(context.peer_urls)
+    value = json.dumps(document).encode()
     return [Request(Op.PUT_RECORD, home + _RAFT_ATTRIBUTES, value, directory=change.kind in ADDING)]
 
 
@@ -119,6 +131,12 @@ def members_from_records(records: Mapping[bytes, bytes]) -> dict[int, MemberInfo
             client_urls=tuple(published.get("clientURLs", ())),
         )
     return dict(sorted(members.items()))
+
+
+def was_added(records: Mapping[bytes, bytes], member_id: int) -> bool:
+    """Whether a member joined a running cluster, as far as the records tell."""
+    record = records.get(b"%b%x%b" % (_MEMBERS, member_id, _RAFT_ATTRIBUTES), b"{}")
+    return bool(json.loads(record).get("added"))
 
 
 # --- what speaks against a change --------------------------------------------------------

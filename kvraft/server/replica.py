@@ -349,14 +349,17 @@ class Replica:
     def accepting(self) -> bool:
         """Whether clients may read: everything this member knew to be committed is applied.
 
+        A member that joins a cluster has to have come as far as its own addition.
         After a restart the tail of the log behind the recorded commit index may have been
         committed, too. It is waited for as long as a leader may still turn up.
         """
         if not self._accepting:
             waited_ns = self._clock.monotonic_ns() - self._started_ns
             patience_ns = 2 * self.config.election_ticks * self.config.tick_ms * _NANOS_PER_MS
-            self._accepting = self.applied_index >= self._recovered_commit and (
-                self.applied_index >= self._recovered_last or waited_ns >= patience_ns
+            self._accepting = (
+                self.core.member_id in self.members
+                and self.applied_index >= self._recovered_commit
+                and (self.applied_index >= self._recovered_last or waited_ns >= patience_ns)
             )
         return self._accepting
 
@@ -506,7 +509,7 @@ class Replica:
         if reason is not None:
             return MemberChangeError(ChangeRefusal.NOT_SAFE, reason)
         self.core.apply_conf_change(change)
-        for write in membership.writes_of(change, context):
+        for write in membership.writes_of(change, context, self.store.get_record):
             self.store.apply(write)
         self.members = membership.members_from_records(self.store.records())
         return self.members.get(change.member)

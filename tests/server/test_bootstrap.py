@@ -165,7 +165,8 @@ def test_peer_urls_are_found_in_the_log_and_in_the_records() -> None:
     assert bootstrap.stored_peer_urls(recovered, Store()) == infos(1)[0].peer_urls
     store = Store()
     add = ConfChange(ConfChangeKind.ADD_VOTER, 1, b"")
-    for write in membership.writes_of(add, membership.Context(infos(1)[0].peer_urls, "m1")):
+    context = membership.Context(infos(1)[0].peer_urls, "m1")
+    for write in membership.writes_of(add, context, store.get_record):
         store.apply(write)
     empty = recovered._replace(entries=[])
     assert bootstrap.stored_peer_urls(empty, store) == infos(1)[0].peer_urls

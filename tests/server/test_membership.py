@@ -22,8 +22,8 @@ def joined(*members: MemberInfo) -> Store:
 
 
 def apply(store: Store, kind: ConfChangeKind, member: MemberInfo) -> None:
-    context = membership.Context(member.peer_urls, member.name)
-    for write in membership.writes_of(ConfChange(kind, member.id, b""), context):
+    context = Context(member.peer_urls, member.name)
+    for write in membership.writes_of(ConfChange(kind, member.id, b""), context, store.get_record):
         store.apply(write)
 
 
@@ -83,7 +83,7 @@ def test_a_removal_takes_all_records_and_leaves_a_mark() -> None:
 def test_an_update_takes_one_step_and_keeps_the_name() -> None:
     store = joined(ONE)
     moved = ONE._replace(peer_urls=("http://z:1",), client_urls=())
-    apply(store, ConfChangeKind.UPDATE, moved)
+    apply(store, ConfChangeKind.UPDATE, moved._replace(name=""))
     assert (store.index, read(store)) == (2, {ONE.id: moved})
 
 
