@@ -155,9 +155,11 @@ PROXY_TCP_PROBE_S: Final = 30  # keep-alive towards members, so that a watch not
 MAX_WAITING_CHANGES: Final = 64  # membership changes of one member's clients without an answer
 MAX_QUEUED_CHANGES: Final = 256  # on a leader, from all members; each takes a commit to work off
 MAX_CHANGE_BYTES: Final = 64 << 10  # one change: a list of URLs; what is longer is no list of URLs
-
-
 MAX_ADDRESS_HINTS: Final = 64  # members that told where they are before the log did; see peers
+JOIN_TIMEOUT_S: Final = 10  # for one peer to tell a joining member who is there; as etcd 2.3
+BOOTSTRAP_PROBE_S: Final = 1  # for all peers to tell a new member whether it is; as etcd 2.3
+MAX_MEMBERS_BYTES: Final = 1 << 20  # a list of members in a peer's answer; a thousand would fit
+
 # --- process ---------------------------------------------------------------------------
 MAX_MERGED_LINES: Final = 256  # different lines whose repetitions are counted in one second
 

@@ -66,6 +66,7 @@ async def run(given: Settings) -> int | signal.Signals:
             member = await lifecycle.start_member(
                 member_config(given),
                 lambda error: lifecycle.fatal(error, end),
+                on_removed=lambda: end(0),
                 alone=False,
             )
         except lifecycle.Refused:

@@ -32,20 +32,26 @@ class Downgrade(StorageError):
 
 def check_version(cluster_version: str) -> None:
     """Raise Downgrade if the cluster has agreed on more than this version can do."""
-    if _release(cluster_version) > _release(SERVER_VERSION):
+    if release(cluster_version) > release(SERVER_VERSION):
         raise Downgrade(
             f"cluster cannot be downgraded (current version: {SERVER_VERSION} is lower than "
             f"determined cluster version: {_short(cluster_version)})."
         )
 
 
-def _release(version: str) -> tuple[int, ...]:
-    """Major and minor number."""
+def release(version: str) -> tuple[int, ...]:
+    """Major and minor number of a version."""
     return tuple(int(part) for part in version.split(".")[:2] if part.isdigit())
 
 
 def _short(version: str) -> str:
     return ".".join(version.split(".")[:2])
+
+
+def tell_removal() -> None:
+    """The lines of a member that has been removed for good."""
+    _log.error("the member has been permanently removed from the cluster")
+    _log.info("the data-dir used by this member must be removed.")
 
 
 class Announcer:
@@ -80,8 +86,7 @@ class Announcer:
         """Tell, once, that this member has been removed."""
         if not self._removed:
             self._removed = True
-            _log.error("the member has been permanently removed from the cluster")
-            _log.info("the data-dir used by this member must be removed.")
+            tell_removal()
 
     def _leadership(self) -> bool:
         core = self._replica.core

@@ -15,28 +15,33 @@ import socket
 import sys
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from kvraft import limits
 from kvraft.api.guards import Guards
 from kvraft.api.listening import Listener, listen
 from kvraft.api.port import ClientPort
 from kvraft.clock import SystemClock
 from kvraft.errors import Corrupt, StorageError
-from kvraft.server import bootstrap, ids, logs
+from kvraft.raft.entry import NO_STATE
+from kvraft.server import announcer, bootstrap, ids, joining, logs, membership
 from kvraft.server import config as configuration
 from kvraft.server.certificates import Certificates
 from kvraft.server.collector import Collector
 from kvraft.server.ids import format_id
+from kvraft.server.joining import JoinError, RemovedError
 from kvraft.server.member import Member
 from kvraft.server.urls import address
-from kvraft.storage import Files, PosixFiles, Recovered, Storage
+from kvraft.storage import Files, Identity, PosixFiles, Recovered, Storage
 from kvraft.storage.starts import next_start
 from kvraft.store.errors import CorruptSnapshot
 from kvraft.store.store import Store
 from kvraft.transport.tls import TlsError
 
 if TYPE_CHECKING:
+    from kvraft.api.service import MemberInfo
     from kvraft.server.config import ServerConfig
+    from kvraft.transport.tls import ContextSource
 
 DRAIN_SECONDS = 0.5
 """How long requests may take to finish when the member stops."""
@@ -47,6 +52,20 @@ _main_log = logs.logger("etcdmain")
 
 class Refused(Exception):
     """The member cannot start; the lines that say why are logged already."""
+
+    def __init__(self, code: int = 1) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+class _Opened(NamedTuple):
+    """A data directory that is ready; `founders` where this start has created it for a new
+    cluster, `known_members` where it has created it to join one."""
+
+    storage: Storage
+    recovered: Recovered
+    founders: tuple[int, ...] = ()
+    known_members: tuple[MemberInfo, ...] = ()
 
 
 async def run(config: ServerConfig) -> int | signal.Signals:
@@ -62,9 +81,11 @@ async def run(config: ServerConfig) -> int | signal.Signals:
         loop.add_signal_handler(number, end, number)
     try:
         _check_available(config)
-        server = await start_member(config, lambda error: fatal(error, end))
-    except Refused:
-        return 1
+        server = await start_member(
+            config, lambda error: fatal(error, end), on_removed=lambda: end(0)
+        )
+    except Refused as refused:
+        return refused.code
     loop.add_signal_handler(signal.SIGHUP, server.certificates.look)
     how = await ended
     if isinstance(how, signal.Signals):
@@ -138,10 +159,15 @@ class MemberServer:
 
 
 async def start_member(
-    config: ServerConfig, on_fatal: Callable[[BaseException], None], *, alone: bool = True
+    config: ServerConfig,
+    on_fatal: Callable[[BaseException], None],
+    *,
+    on_removed: Callable[[], None],
+    alone: bool = True,
 ) -> MemberServer:
     """Start a member and open its ports. Raises Refused.
 
+    `on_removed` is called when the member has been removed from its cluster and may end now;
     `alone` says that the process is there for the member only, and may be tuned to it.
     """
     try:
@@ -150,7 +176,8 @@ async def start_member(
         _main_log.critical("%s", error)
         raise Refused from error
     try:
-        storage, recovered, founders = _open(config)
+        opened = await _open(config, certificates.peer.client_context)
+        storage, recovered, founders, known_members = opened
         store = _restore(storage, recovered)
         start = next_start(PosixFiles(), config.data_dir, int(time.time()))
         if not founders:
@@ -178,6 +205,8 @@ async def start_member(
         max_snapshots=config.max_snapshots,
         max_wals=config.max_wals,
         tls=certificates.peer,
+        on_removed=on_removed,
+        known_members=known_members,
     )
     server = MemberServer(member, _guards(config), certificates, alone=alone)
     try:
@@ -200,51 +229,86 @@ def _guards(config: ServerConfig) -> Guards:
     return Guards(names, config.cors, strict=bool(config.host_whitelist))
 
 
-def _open(config: ServerConfig) -> tuple[Storage, Recovered, tuple[int, ...]]:
-    """The data directory; founders are named where this start has created it."""
+async def _open(config: ServerConfig, context: ContextSource) -> _Opened:
+    """The data directory, created if there is none."""
     files = PosixFiles()
     exists = Storage.exists(files, config.data_dir, config.wal_dir)
     logs.emit(configuration.describe(config, bootstrapping=not exists))
     if exists:
         return _reopen(files, config)
-    if config.initial_cluster_state != "new":
-        _main_log.critical("joining an existing cluster is not available in this version")
-        raise Refused
-    refusal = configuration.check_new_cluster(config)
+    joins = config.initial_cluster_state != "new"
+    check = configuration.check_joining if joins else configuration.check_new_cluster
+    refusal = check(config)
     if refusal is not None:
         configuration.report(refusal, sys.stdout, sys.stderr)
         raise Refused
+    return await (_join if joins else _found)(files, config, context)
+
+
+async def _found(files: Files, config: ServerConfig, context: ContextSource) -> _Opened:
+    """A member of a new cluster, unless its peers have seen it before."""
     founding = bootstrap.found(config.initial_cluster, config.initial_cluster_token, config.name)
+    own_id = founding.identity.member_id
+    others = [url for one in founding.members if one.id != own_id for url in one.peer_urls]
+    probe_s = limits.BOOTSTRAP_PROBE_S
+    if others and await joining.already_bootstrapped(own_id, others, probe_s, context):
+        _main_log.critical("member %s has already been bootstrapped", format_id(own_id))
+        raise Refused
     entries, hard_state = bootstrap.initial_entries(founding.members)
     storage = Storage.create(
         files, config.data_dir, founding.identity, entries, hard_state, config.wal_dir
     )
-    own, cluster = (format_id(i) for i in founding.identity)
-    _log.info("starting member %s in cluster %s", own, cluster)
+    _log_start(founding.identity)
     recovered = Recovered(founding.identity, hard_state, None, entries, [])
-    return storage, recovered, tuple(member.id for member in founding.members)
+    return _Opened(storage, recovered, tuple(member.id for member in founding.members))
 
 
-def _reopen(files: Files, config: ServerConfig) -> tuple[Storage, Recovered, tuple[int, ...]]:
+async def _join(files: Files, config: ServerConfig, context: ContextSource) -> _Opened:
+    """A member that was added to a running cluster: its log is empty, the leader fills it."""
+    try:
+        if config.discovery:
+            text = "discovery URL should not be set when joining existing initial cluster"
+            raise JoinError(text)
+        joined = await joining.join(config.initial_cluster, config.name, context)
+    except RemovedError as error:
+        announcer.tell_removal()
+        raise Refused(0) from error
+    except JoinError as error:
+        _main_log.critical("%s", error)
+        raise Refused from error
+    storage = Storage.create(files, config.data_dir, joined.identity, [], NO_STATE, config.wal_dir)
+    _log_start(joined.identity)
+    recovered = Recovered(joined.identity, NO_STATE, None, [], [])
+    return _Opened(storage, recovered, known_members=joined.members)
+
+
+def _log_start(identity: Identity) -> None:
+    own, cluster = (format_id(i) for i in identity)
+    _log.info("starting member %s in cluster %s", own, cluster)
+
+
+def _reopen(files: Files, config: ServerConfig) -> _Opened:
     storage, recovered = Storage.open(files, config.data_dir, config.wal_dir)
     for note in recovered.repaired:
         _log.warning("%s", note)
     own, cluster = (format_id(i) for i in recovered.identity)
     commit = recovered.hard_state.commit
     _log.info("restarting member %s in cluster %s at commit index %d", own, cluster, commit)
-    return storage, recovered, ()
+    return _Opened(storage, recovered)
 
 
 def _check_same_cluster(config: ServerConfig, recovered: Recovered, store: Store) -> None:
     """Refuse the directory of another cluster, where the flags say which cluster is meant.
 
-    Bootstrap flags are otherwise without effect on a restart: the member may have moved to other
-    addresses since, which shows in its stored peer URLs.
+    Bootstrap flags are otherwise without effect on a restart. A member that was added or moved
+    while the cluster ran cannot be judged by them: its id does not follow from addresses.
     """
     named = {"initial-cluster", "initial-cluster-token"} & config.given
     if not named or config.initial_cluster_state != "new":
         return
     own_id = recovered.identity.member_id
+    if membership.was_changed(bootstrap.stored_records(recovered, store), own_id):
+        return
     flag_urls = config.initial_cluster.get(config.name, ())
     for urls in (flag_urls, bootstrap.stored_peer_urls(recovered, store)):
         if ids.member_id(urls, config.initial_cluster_token) == own_id:

@@ -93,7 +93,7 @@ def writes_of(
 ) -> list[Request]:
     """What a change writes, if nothing speaks against it: each takes one step of the index.
 
-    A member that was added at run time is marked: its id does not follow from the flags.
+    A member that was added or moved at run time is marked: its id does not follow from the flags.
     """
     home = b"%b%x" % (_MEMBERS, change.member)
     if change.kind == ConfChangeKind.PROMOTE:
@@ -105,11 +105,11 @@ def writes_of(
         ]
     if change.kind in ADDING:
         document: dict[str, object] = {"peerURLs": [], "name": context.name}
-        if change.kind == ConfChangeKind.ADD_LEARNER:
-            document["added"] = True
     else:
         document = json.loads(get_record(home + _RAFT_ATTRIBUTES) or b"{}")
     document["peerURLs"] = list(context.peer_urls)
+    if change.kind != ConfChangeKind.ADD_VOTER:
+        document["changed"] = True
     value = json.dumps(document).encode()
     return [Request(Op.PUT_RECORD, home + _RAFT_ATTRIBUTES, value, directory=change.kind in ADDING)]
 
@@ -133,10 +133,10 @@ def members_from_records(records: Mapping[bytes, bytes]) -> dict[int, MemberInfo
     return dict(sorted(members.items()))
 
 
-def was_added(records: Mapping[bytes, bytes], member_id: int) -> bool:
-    """Whether a member joined a running cluster, as far as the records tell."""
+def was_changed(records: Mapping[bytes, bytes], member_id: int) -> bool:
+    """Whether a member was added or moved while the cluster ran, as far as the records tell."""
     record = records.get(b"%b%x%b" % (_MEMBERS, member_id, _RAFT_ATTRIBUTES), b"{}")
-    return bool(json.loads(record).get("added"))
+    return bool(json.loads(record).get("changed"))
 
 
 # --- what speaks against a change --------------------------------------------------------

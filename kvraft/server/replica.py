@@ -493,6 +493,7 @@ class Replica:
         change = decode_conf_change(entry.data)
         if change.kind == ConfChangeKind.PROMOTE:
             self.core.apply_conf_change(change)
+            self.members = dict(self.members)  # another one, so that it is noticed
             return
         context = membership.decode_context(change.context)
         if context is None:
