@@ -58,7 +58,7 @@ def authorization(exchange: Exchange) -> bytes:
     """The Authorization header of a request; empty if there is none."""
     for name, value in exchange.fields:
         if name.lower() == b"authorization":
-            return value
+            return value.strip(b" \t")
     return b""
 
 
@@ -243,10 +243,10 @@ class AccessControl:
             elif (None if present is None else present.password) != expected:
                 self._authenticate(header, accepted, refusals)  # changed while it was checked
             elif present is None:
-                _log.warning("auth: no such user: %s.", name)
+                _log.warning("auth: no such user: %s.", _shown(name))
                 refusals.credentials()
             elif not matches:
-                _log.warning("auth: incorrect password for user: %s.", name)
+                _log.warning("auth: incorrect password for user: %s.", _shown(name))
                 refusals.credentials()
             else:
                 accepted(present)
@@ -270,5 +270,8 @@ def _refuse(exchange: Exchange) -> None:
     exchange.refuse(UNAUTHORIZED, INSUFFICIENT.encode(), 0)
 
 
-def _shown(path: bytes) -> str:
-    return path.decode("utf-8", "backslashreplace")
+def _shown(text: bytes | str) -> str:
+    """What a client sent, for a line of the log."""
+    if isinstance(text, str):
+        text = text.encode("utf-8", "surrogateescape")
+    return text.decode("utf-8", "backslashreplace")

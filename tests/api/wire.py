@@ -32,6 +32,14 @@ class FakeLoop:
     def call_later(self, delay: float, callback: Callable[..., object], *args: object) -> None:
         self.later.append((self.now + delay, callback, args))
 
+    def run_in_executor(
+        self, _executor: object, work: Callable[..., object], *args: object
+    ) -> FakeFuture:
+        """A thread that has finished when the loop comes round."""
+        future = FakeFuture()
+        self.call_soon(lambda: future.finish(work(*args)))
+        return future
+
     def run(self, rounds: int = 1_000_000) -> int:
         """Run what is due now; returns how many callbacks there were."""
         count = 0
@@ -51,6 +59,28 @@ class FakeLoop:
             for _, callback, args in due:
                 callback(*args)
             self.run()
+
+
+class FakeFuture:
+    """The result of a thread."""
+
+    def __init__(self) -> None:
+        self._result: object = None
+        self._callbacks: list[Callable[[FakeFuture], object]] = []
+
+    def add_done_callback(self, callback: Callable[[FakeFuture], object]) -> None:
+        self._callbacks.append(callback)
+
+    def cancelled(self) -> bool:
+        return False
+
+    def result(self) -> object:
+        return self._result
+
+    def finish(self, result: object) -> None:
+        self._result = result
+        for callback in self._callbacks:
+            callback(self)
 
 
 class FakeTransport:

@@ -14,6 +14,7 @@ from tests.store.drive import (
     NOW,
     NS,
     at,
+    copy_of,
     do,
     get_refused,
     keys_of,
@@ -540,6 +541,40 @@ def test_records_take_indices_and_are_no_keys() -> None:
     assert text(store, b"/") == b'{"action":"get","node":{"dir":true}}\n'
     watcher = store.watch(b"/", True, True, 1)
     assert not watcher.events
+
+
+def test_records_change_only_if_they_hold_what_is_expected() -> None:
+    store = Store()
+    do(store, Op.PUT_RECORD, b"/2/users/a", b"one", directory=True)
+    do(store, Op.PUT_RECORD, b"/2/users/a", b"two", prev_value=b"one")
+    late = refused(store, Op.PUT_RECORD, b"/2/users/a", b"three", prev_value=b"one")
+    assert late == ("COMPARE_FAILED", b"/2/users/a")
+    gone = refused(store, Op.PUT_RECORD, b"/2/users/b", b"x", prev_value=b"y")
+    assert gone == ("KEY_NOT_FOUND", b"/2/users/b")
+    assert refused(store, Op.DELETE_RECORD, b"/2/users/a", prev_value=b"one") == late
+    assert store.get_record(b"/2/users/a") == b"two"
+    do(store, Op.DELETE_RECORD, b"/2/users/a", prev_value=b"two")
+    assert store.records() == {}
+    counters = {"createSuccess": 1, "updateSuccess": 1, "updateFail": 2}
+    assert counted(store) == {**counters, "deleteSuccess": 1, "deleteFail": 1}
+
+
+def test_listeners_are_told_which_record_changed() -> None:
+    store = Store()
+    told: list[bytes | None] = []
+    store.on_record_change(told.append)
+    do(store, Op.PUT_RECORD, b"/0/version", b"2.3.0")
+    put(store, b"/key")
+    refused(store, Op.PUT_RECORD, b"/0/version", directory=True)
+    do(store, Op.PUT_RECORD, b"/0/members/1/attributes", b"{}")
+    do(store, Op.DELETE_RECORD, b"/0/members/1", recursive=True)
+    do(store, Op.DELETE_RECORD, b"/0/version")
+    assert told == [b"/0/version", b"/0/members/1/attributes", None, b"/0/version"]
+    told.clear()
+    successor = copy_of(store)
+    successor.succeed(store)
+    do(successor, Op.PUT_RECORD, b"/0/version", b"2.3.0")
+    assert told == [None, b"/0/version"], "whatever was known about the old store is void"
 
 
 def test_the_auth_switch_is_looked_up_for_every_request() -> None:
