@@ -25,7 +25,7 @@ import socket
 import ssl
 from asyncio import AbstractEventLoop
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -63,23 +63,48 @@ async def listen(
     port: int,
     context: ssl.SSLContext | ContextSource | None,
     backlog: int = limits.LISTEN_BACKLOG,
+    sockets: Sequence[socket.socket] | None = None,
 ) -> Listener:
     """Open a port; with a context, or a function that gives the current one, for TLS.
 
-    Raises OSError for an address that cannot be used. The other side's silent death shows after
-    some minutes, also on a connection that waits for events only.
+    `sockets`: what `bind` has returned for this address before. Raises OSError for an address that
+    cannot be used. The other side's silent death shows after some minutes, also on a connection
+    that waits for events only.
+    """
+    bound = await bind(loop, host, port, backlog) if sockets is None else tuple(sockets)
+    if context is None:
+        servers = [await loop.create_server(factory, sock=sock, backlog=backlog) for sock in bound]
+        return _PlainListener(servers)
+    source = (lambda: context) if isinstance(context, ssl.SSLContext) else context
+    return TlsListener(loop, factory, bound, source)
+
+
+async def bind(
+    loop: AbstractEventLoop, host: str, port: int, backlog: int = limits.LISTEN_BACKLOG
+) -> tuple[socket.socket, ...]:
+    """Take an address: from now on connections wait until `listen` gets these sockets.
+
+    Raises OSError, naming the address as Go does.
     """
     try:
-        if context is None:
-            server = await loop.create_server(factory, host, port, backlog=backlog)
-            for sock in server.sockets:
-                _keep_alive(sock)
-            return server
-        sockets = await _bind(loop, host, port, backlog)
+        return await _bind(loop, host, port, backlog)
     except OSError as error:
         raise _named(error, host, port) from error
-    source = (lambda: context) if isinstance(context, ssl.SSLContext) else context
-    return TlsListener(loop, factory, sockets, source)
+
+
+class _PlainListener:
+    """The listening sockets of one address without TLS."""
+
+    def __init__(self, servers: Sequence[asyncio.Server]) -> None:
+        self._servers = servers
+
+    @property
+    def sockets(self) -> tuple[Any, ...]:
+        return tuple(sock for server in self._servers for sock in server.sockets)
+
+    def close(self) -> None:
+        for server in self._servers:
+            server.close()
 
 
 def _named(error: OSError, host: str, port: int) -> OSError:

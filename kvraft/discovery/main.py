@@ -25,7 +25,8 @@ from kvraft.server import config as configuration
 from kvraft.server import lifecycle, logs
 from kvraft.server.config import ServerConfig
 from kvraft.server.lifecycle import MemberServer
-from kvraft.server.main import die_by, runner
+from kvraft.server.modes import StartRefused
+from kvraft.server.process import die_by, runner
 
 MEMBER_NAME: Final = "discovery"
 _ELSEWHERE: Final = "192.0.2.1"  # an address of the documentation: nothing is ever sent there
@@ -69,8 +70,9 @@ async def run(given: Settings) -> int | signal.Signals:
                 on_removed=lambda: end(0),
                 alone=False,
             )
-        except lifecycle.Refused:
-            return 1
+        except StartRefused as refusal:
+            logs.emit(refusal.lines)
+            return refusal.code
     backend: Backend = HttpBackend(given.etcd) if member is None else MemberBackend(member.member)
     await backend.start()
     try:

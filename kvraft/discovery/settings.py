@@ -12,8 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple, NoReturn
 from urllib.parse import urlsplit
 
-from kvraft import limits
-from kvraft.server.options import own_version
+from kvraft import __version__, limits
 from kvraft.server.urls import UrlError, check_url, parse_url, split_host_port
 
 DEFAULT_ADDR: Final = ":8087"
@@ -101,7 +100,7 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> Settings | Exit:
         if given.help:
             return Exit(0, stdout=HELP + EXAMPLES)
         if given.version:
-            return Exit(0, stdout=f"kvraft-discovery {own_version()}\n")
+            return Exit(0, stdout=f"kvraft-discovery {__version__}\n")
         if left:
             what = "unknown flag" if left[0].startswith("-") else "unexpected argument"
             raise _Misused(f"{what}: {left[0]}")

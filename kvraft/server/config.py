@@ -38,6 +38,7 @@ class Exit(NamedTuple):
     stdout: str = ""
     stderr: str = ""
     lines: tuple[LogLine, ...] = ()
+    log_format: str = "text"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -136,12 +137,15 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> ServerConfig | Exi
             raise _fatal(str(error)) from None
         return _build(flags)
     except _Refused as refused:
-        return Exit(1, lines=(*flags.lines, *refused.lines))
+        lines = (*flags.lines, *refused.lines)
+        return Exit(1, lines=lines, log_format=flags.text("log-format"))
 
 
-def report(outcome: Exit, stdout: TextIO, stderr: TextIO) -> int:
+def report(
+    outcome: Exit, stdout: TextIO, stderr: TextIO, formatter: LineFormatter | None = None
+) -> int:
     """Say what an `Exit` holds; returns the status for `sys.exit`."""
-    formatter = LineFormatter()
+    formatter = formatter or LineFormatter()
     for line in outcome.lines:
         stderr.write(formatter.format_line(line, time.time()) + "\n")
     stderr.write(outcome.stderr)

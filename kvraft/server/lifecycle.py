@@ -1,7 +1,9 @@
 """One process's life: which mode it starts in, what is started and stopped in which order.
 
-The data directory decides what the process is, before any flag does. Errors that end a start are
-logged where they are noticed; `run` only turns them into an exit code.
+The data directory decides what the process is, before any flag does. Addresses are taken before
+anything is created or registered anywhere, so that a start that fails leaves nothing behind.
+SIGINT and SIGTERM end the process in order, a second one at once; SIGHUP looks for renewed
+certificates; SIGUSR1 does nothing, as in etcd.
 """
 
 from __future__ import annotations
@@ -12,105 +14,77 @@ import os
 import random
 import signal
 import socket
-import sys
-import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, Protocol
 
-from kvraft import limits
 from kvraft.api.guards import Guards
-from kvraft.api.listening import Listener, listen
+from kvraft.api.listening import Listener, bind, listen
 from kvraft.api.port import ClientPort
 from kvraft.clock import SystemClock
-from kvraft.errors import Corrupt, StorageError
-from kvraft.raft.entry import NO_STATE
-from kvraft.server import announcer, bootstrap, ids, joining, logs, membership
-from kvraft.server import config as configuration
+from kvraft.errors import StorageError
+from kvraft.proxy import state as proxy_state
+from kvraft.proxy.main import ProxyServer
+from kvraft.server import bootstrap, logs, modes, process, supervision
 from kvraft.server.certificates import Certificates
 from kvraft.server.collector import Collector
 from kvraft.server.ids import format_id
-from kvraft.server.joining import JoinError, RemovedError
-from kvraft.server.member import Member
+from kvraft.server.member import Bound, Member
+from kvraft.server.modes import Mode, StartRefused, refused
+from kvraft.server.notify import Notifier
+from kvraft.server.opening import Opened, open_member
+from kvraft.server.options import ETCD_VERSION
+from kvraft.server.process import How
+from kvraft.server.supervision import Supervision
 from kvraft.server.urls import address
-from kvraft.storage import Files, Identity, PosixFiles, Recovered, Storage
-from kvraft.storage.starts import next_start
-from kvraft.store.errors import CorruptSnapshot
-from kvraft.store.store import Store
+from kvraft.storage import PosixFiles
 from kvraft.transport.tls import TlsError
 
 if TYPE_CHECKING:
-    from kvraft.api.service import MemberInfo
     from kvraft.server.config import ServerConfig
-    from kvraft.transport.tls import ContextSource
 
-DRAIN_SECONDS = 0.5
+DRAIN_SECONDS: Final = 0.5
 """How long requests may take to finish when the member stops."""
+_SIGNAL_NAMES: Final = {signal.SIGINT: "interrupt", signal.SIGTERM: "terminated"}
 
 _log = logs.logger("etcdserver")
 _main_log = logs.logger("etcdmain")
+_os_log = logs.logger("osutil")
 
 
-class Refused(Exception):
-    """The member cannot start; the lines that say why are logged already."""
+class Server(supervision.Server, Protocol):
+    """What a process runs: a member or a proxy."""
 
-    def __init__(self, code: int = 1) -> None:
-        super().__init__(code)
-        self.code = code
+    def reload(self) -> None:
+        """Look for renewed certificates."""
 
+    async def hand_over(self) -> None:
+        """Give duties to others before stopping."""
 
-class _Opened(NamedTuple):
-    """A data directory that is ready; `founders` where this start has created it for a new
-    cluster, `known_members` where it has created it to join one."""
-
-    storage: Storage
-    recovered: Recovered
-    founders: tuple[int, ...] = ()
-    known_members: tuple[MemberInfo, ...] = ()
+    async def stop(self) -> None:
+        """End in order."""
 
 
-async def run(config: ServerConfig) -> int | signal.Signals:
-    """Run a member until a signal or a failure; the exit code, or the signal."""
-    loop = asyncio.get_running_loop()
-    ended: asyncio.Future[int | signal.Signals] = loop.create_future()
+class _Ending:
+    """How the process is to end, once it is known."""
 
-    def end(how: int | signal.Signals) -> None:
-        if not ended.done():
-            ended.set_result(how)
+    def __init__(self) -> None:
+        self.future: asyncio.Future[How] = asyncio.get_running_loop().create_future()
 
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, end, number)
-    try:
-        _check_available(config)
-        server = await start_member(
-            config, lambda error: fatal(error, end), on_removed=lambda: end(0)
-        )
-    except Refused as refused:
-        return refused.code
-    loop.add_signal_handler(signal.SIGHUP, server.certificates.look)
-    how = await ended
-    if isinstance(how, signal.Signals):
-        name = {signal.SIGINT: "interrupt", signal.SIGTERM: "terminated"}[how]
-        logs.logger("osutil").log(logs.NOTICE, "received %s signal, shutting down...", name)
-        await server.member.transfer_leadership()
-    await server.stop()
-    return how
+    def by(self, how: How) -> None:
+        """The first one to come counts; a second signal does not wait for the first."""
+        if not self.future.done():
+            self.future.set_result(how)
+        elif isinstance(how, signal.Signals):
+            _os_log.log(logs.NOTICE, "received %s signal again, not waiting", _SIGNAL_NAMES[how])
+            process.die_by(how)
+
+    def fatal(self, error: BaseException) -> None:
+        """See `fatal`."""
+        fatal(error, self.by)
 
 
-def _check_available(config: ServerConfig) -> None:
-    """Refuse what would need a function that is not there, rather than run without it."""
-    wanted = {
-        "discovery": config.discovery,
-        "discovery-srv": config.discovery_srv,
-        "proxy": config.proxy != "off",
-        "force-new-cluster": config.force_new_cluster,
-    }
-    for name in [name for name, given in wanted.items() if given]:
-        _main_log.critical("flag -%s is not supported yet", name)
-        raise Refused
-
-
-def fatal(error: BaseException, end: Callable[[int | signal.Signals], None]) -> None:
-    """Something that the member cannot live with: say so and stop, acknowledging nothing more."""
+def fatal(error: BaseException, end: Callable[[How], None]) -> None:
+    """Something that cannot be lived with: say so and stop, acknowledging nothing more."""
     _log.critical("%s", error, exc_info=None if isinstance(error, StorageError) else error)
     logging.shutdown()
     if isinstance(error, StorageError):
@@ -119,33 +93,129 @@ def fatal(error: BaseException, end: Callable[[int | signal.Signals], None]) -> 
     end(1)
 
 
+async def run(config: ServerConfig) -> How:
+    """Run a member or a proxy until a signal or a failure."""
+    loop = asyncio.get_running_loop()
+    ending = _Ending()
+    for number in _SIGNAL_NAMES:
+        loop.add_signal_handler(number, ending.by, number)
+    starting = asyncio.ensure_future(_start(config, ending))
+    await asyncio.wait((starting, ending.future), return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():  # a signal while it waits for others
+        starting.cancel()
+        await asyncio.wait((starting,))
+    if starting.cancelled():
+        return _noted(await ending.future)
+    try:
+        server = starting.result()
+    except StartRefused as refusal:
+        logs.emit(refusal.lines)
+        return refusal.code
+    return await _serve(server, ending)
+
+
+async def _serve(server: Server, ending: _Ending) -> How:
+    loop = asyncio.get_running_loop()
+    notifier = Notifier(os.environ)
+    supervised = Supervision(server, notifier)
+
+    def reload() -> None:
+        notifier.reloading()
+        server.reload()
+        notifier.ready()
+
+    loop.add_signal_handler(signal.SIGHUP, reload)
+    supervised.start()
+    how = _noted(await ending.future)
+    notifier.stopping()
+    if isinstance(how, signal.Signals):
+        await server.hand_over()
+    await server.stop()
+    await supervised.stop()
+    notifier.close()
+    return how
+
+
+def _noted(how: How) -> How:
+    if isinstance(how, signal.Signals):
+        _os_log.log(logs.NOTICE, "received %s signal, shutting down...", _SIGNAL_NAMES[how])
+    return how
+
+
+async def _start(config: ServerConfig, ending: _Ending) -> Server:
+    """Start what the data directory says, or else the flags. Raises StartRefused."""
+    mode, lines = modes.decide(PosixFiles(), config.data_dir)
+    logs.emit(lines)
+    if mode is Mode.PROXY or (mode is Mode.EMPTY and config.proxy != "off"):
+        return await _start_proxy(config, ending)
+    supervision.check_descriptor_limit()
+    return await start_member(config, ending.fatal, on_removed=lambda: ending.by(0))
+
+
+# --- a member -------------------------------------------------------------------------------
+
+
 class MemberServer:
     """A member with its client port."""
 
     def __init__(
         self, member: Member, guards: Guards, certificates: Certificates, *, alone: bool = True
     ) -> None:
+        """`alone`: see `start_member`."""
         self.member = member
         self.certificates = certificates
         self._port = ClientPort(member, asyncio.get_running_loop(), guards)
         self._listeners: list[Listener] = []
         self._collector = Collector() if alone else None
 
-    async def start(self, config: ServerConfig) -> None:
+    async def start(self, config: ServerConfig, bound: Bound) -> None:
         """Open both ports. Raises OSError for an address that cannot be used."""
-        await self.member.start(config.listen_peer_urls)
+        await self.member.start(config.listen_peer_urls, bound)
         loop = asyncio.get_running_loop()
         for url in config.listen_client_urls:
             where = address(url)
             context = self.certificates.client.listener(url)
             self._listeners.append(
-                await listen(loop, self._port.connection, where.host, where.port, context)
+                await listen(
+                    loop,
+                    self._port.connection,
+                    where.host,
+                    where.port,
+                    context,
+                    sockets=bound.get(url),
+                )
             )
-            _main_log.info("listening for client requests on %s", url)
         self._port.start()
         if self._collector is not None:
             self._collector.start()
         self.certificates.start()
+
+    def ready(self) -> bool:
+        """See `supervision.Server`: a leader is known, and so is what the cluster can do."""
+        member = self.member
+        known = member.leader() is not None and member.cluster_version is not None
+        return known and member.accepting()
+
+    def status(self) -> str:
+        """See `supervision.Server`."""
+        member = self.member
+        leader = member.leader()
+        if leader is None:
+            role = "without a leader"
+        elif leader.id == member.member_id:
+            role = "leading"
+        else:
+            role = f"following {leader.name or format_id(leader.id)}"
+        own, cluster = format_id(member.member_id), format_id(member.cluster_id)
+        return f"member {own} of cluster {cluster} with {len(member.members())} members, {role}"
+
+    def reload(self) -> None:
+        """See `Server.reload`."""
+        self.certificates.look()
+
+    async def hand_over(self) -> None:
+        """See `Server.hand_over`."""
+        await self.member.transfer_leadership()
 
     async def stop(self) -> None:
         """Let clients finish, then stop the member."""
@@ -165,7 +235,7 @@ async def start_member(
     on_removed: Callable[[], None],
     alone: bool = True,
 ) -> MemberServer:
-    """Start a member and open its ports. Raises Refused.
+    """Start a member and open its ports. Raises StartRefused.
 
     `on_removed` is called when the member has been removed from its cluster and may end now;
     `alone` says that the process is there for the member only, and may be tuned to it.
@@ -173,53 +243,83 @@ async def start_member(
     try:
         certificates = Certificates(config)
     except TlsError as error:
-        _main_log.critical("%s", error)
-        raise Refused from error
+        raise refused(str(error)) from error
+    bound = await _bind(config)
     try:
-        opened = await _open(config, certificates.peer.client_context)
-        storage, recovered, founders, known_members = opened
-        store = _restore(storage, recovered)
-        start = next_start(PosixFiles(), config.data_dir, int(time.time()))
-        if not founders:
-            _check_same_cluster(config, recovered, store)
-    except StorageError as error:
-        _log.critical("%s", error)
-        raise Refused from error
-    identity = recovered.identity
+        opened = await open_member(config, certificates.peer.client_context)
+        member = _member(config, opened, certificates, on_fatal, on_removed)
+        server = MemberServer(member, _guards(config), certificates, alone=alone)
+        try:
+            await server.start(config, bound)
+        except OSError as error:
+            await server.stop()
+            raise refused(str(error.strerror or error)) from error
+    except BaseException:
+        for sockets in bound.values():
+            for sock in sockets:
+                sock.close()
+        raise
+    if opened.founders:
+        member.campaign_when_new(opened.founders)
+    else:
+        member.campaign_when_alone()
+    return server
+
+
+async def _bind(config: ServerConfig) -> dict[str, tuple[socket.socket, ...]]:
+    """Take all addresses; who connects from now on is served when the member is."""
+    loop = asyncio.get_running_loop()
+    bound: dict[str, tuple[socket.socket, ...]] = {}
+    for purpose, urls in (
+        ("peers", config.listen_peer_urls),
+        ("client requests", config.listen_client_urls),
+    ):
+        for url in urls:
+            where = address(url)
+            try:
+                bound[url] = await bind(loop, where.host, where.port)
+            except OSError as error:
+                for sock in (sock for sockets in bound.values() for sock in sockets):
+                    sock.close()
+                raise refused(str(error.strerror or error)) from error
+            _main_log.info("listening for %s on %s", purpose, url)
+    return bound
+
+
+def _member(
+    config: ServerConfig,
+    opened: Opened,
+    certificates: Certificates,
+    on_fatal: Callable[[BaseException], None],
+    on_removed: Callable[[], None],
+) -> Member:
+    identity = opened.recovered.identity
     clock = SystemClock()
     replica = bootstrap.build_replica(
         bootstrap.replica_config(config),
         bootstrap.raft_config(identity.member_id, config.election_ticks),
         random.Random(),
         clock,
-        start,
-        recovered,
-        store,
+        opened.start,
+        opened.recovered,
+        opened.store,
     )
     member = Member(
         identity,
         replica,
-        storage,
+        opened.storage,
         clock,
         on_fatal=on_fatal,
         max_snapshots=config.max_snapshots,
         max_wals=config.max_wals,
         tls=certificates.peer,
         on_removed=on_removed,
-        known_members=known_members,
+        known_members=opened.known_members,
     )
-    server = MemberServer(member, _guards(config), certificates, alone=alone)
-    try:
-        await server.start(config)
-    except OSError as error:
-        _main_log.critical("%s", error.strerror or error)
-        await server.stop()
-        raise Refused from error
-    if founders:
-        member.campaign_when_new(founders)
-    else:
-        member.campaign_when_alone()
-    return server
+    version = member.cluster_version
+    shown = "to_be_decided" if version is None else version.rpartition(".")[0]
+    _log.info("starting server... [version: %s, cluster version: %s]", ETCD_VERSION, shown)
+    return member
 
 
 def _guards(config: ServerConfig) -> Guards:
@@ -229,108 +329,68 @@ def _guards(config: ServerConfig) -> Guards:
     return Guards(names, config.cors, strict=bool(config.host_whitelist))
 
 
-async def _open(config: ServerConfig, context: ContextSource) -> _Opened:
-    """The data directory, created if there is none."""
-    files = PosixFiles()
-    exists = Storage.exists(files, config.data_dir, config.wal_dir)
-    logs.emit(configuration.describe(config, bootstrapping=not exists))
-    if exists:
-        return _reopen(files, config)
-    joins = config.initial_cluster_state != "new"
-    check = configuration.check_joining if joins else configuration.check_new_cluster
-    refusal = check(config)
-    if refusal is not None:
-        configuration.report(refusal, sys.stdout, sys.stderr)
-        raise Refused
-    return await (_join if joins else _found)(files, config, context)
+# --- a proxy --------------------------------------------------------------------------------
 
 
-async def _found(files: Files, config: ServerConfig, context: ContextSource) -> _Opened:
-    """A member of a new cluster, unless its peers have seen it before."""
-    founding = bootstrap.found(config.initial_cluster, config.initial_cluster_token, config.name)
-    own_id = founding.identity.member_id
-    others = [url for one in founding.members if one.id != own_id for url in one.peer_urls]
-    probe_s = limits.BOOTSTRAP_PROBE_S
-    if others and await joining.already_bootstrapped(own_id, others, probe_s, context):
-        _main_log.critical("member %s has already been bootstrapped", format_id(own_id))
-        raise Refused
-    entries, hard_state = bootstrap.initial_entries(founding.members)
-    storage = Storage.create(
-        files, config.data_dir, founding.identity, entries, hard_state, config.wal_dir
-    )
-    _log_start(founding.identity)
-    recovered = Recovered(founding.identity, hard_state, None, entries, [])
-    return _Opened(storage, recovered, tuple(member.id for member in founding.members))
+class _Proxy:
+    """A proxy as its process sees it."""
+
+    def __init__(self, server: ProxyServer) -> None:
+        self._server = server
+
+    def ready(self) -> bool:
+        """See `supervision.Server`: started means listening."""
+        return True
+
+    def status(self) -> str:
+        """See `supervision.Server`."""
+        return "passing requests on to the members of a cluster"
+
+    def reload(self) -> None:
+        """See `Server.reload`."""
+
+    async def hand_over(self) -> None:
+        """See `Server.hand_over`: it has no duties."""
+
+    async def stop(self) -> None:
+        """See `Server.stop`."""
+        await self._server.stop()
 
 
-async def _join(files: Files, config: ServerConfig, context: ContextSource) -> _Opened:
-    """A member that was added to a running cluster: its log is empty, the leader fills it."""
+async def _start_proxy(config: ServerConfig, ending: _Ending) -> Server:
+    modes.make_data_dir(PosixFiles(), config.data_dir)
     try:
-        if config.discovery:
-            text = "discovery URL should not be set when joining existing initial cluster"
-            raise JoinError(text)
-        joined = await joining.join(config.initial_cluster, config.name, context)
-    except RemovedError as error:
-        announcer.tell_removal()
-        raise Refused(0) from error
-    except JoinError as error:
-        _main_log.critical("%s", error)
-        raise Refused from error
-    storage = Storage.create(files, config.data_dir, joined.identity, [], NO_STATE, config.wal_dir)
-    _log_start(joined.identity)
-    recovered = Recovered(joined.identity, NO_STATE, None, [], [])
-    return _Opened(storage, recovered, known_members=joined.members)
+        saved = proxy_state.load(config.data_dir)
+        path = proxy_state.cluster_file(config.data_dir)
+        if saved is not None:
+            urls = saved
+            _warn_of_ignored_sources(config, path)
+            shown = " ".join(urls)
+            _main_log.info('proxy: using peer urls [%s] from cluster file "%s"', shown, path)
+        else:
+            urls = await _proxied_cluster(config)
+            _main_log.info("proxy: using peer urls [%s]", " ".join(urls))
+        server = ProxyServer(config, urls, ending.fatal)
+        await server.start()
+    except StorageError as error:
+        raise refused(str(error)) from error
+    except OSError as error:
+        raise refused(str(error.strerror or error)) from error
+    except TlsError as error:
+        raise refused(str(error)) from error
+    return _Proxy(server)
 
 
-def _log_start(identity: Identity) -> None:
-    own, cluster = (format_id(i) for i in identity)
-    _log.info("starting member %s in cluster %s", own, cluster)
+def _warn_of_ignored_sources(config: ServerConfig, path: str) -> None:
+    ignored = "ignored since the proxy has already been initialized. Valid cluster file found at"
+    if config.discovery:
+        _main_log.warning('discovery token %s "%s"', ignored, path)
+    if config.discovery_srv:
+        _main_log.warning('DNS SRV discovery %s "%s"', ignored, path)
 
 
-def _reopen(files: Files, config: ServerConfig) -> _Opened:
-    storage, recovered = Storage.open(files, config.data_dir, config.wal_dir)
-    for note in recovered.repaired:
-        _log.warning("%s", note)
-    own, cluster = (format_id(i) for i in recovered.identity)
-    commit = recovered.hard_state.commit
-    _log.info("restarting member %s in cluster %s at commit index %d", own, cluster, commit)
-    return _Opened(storage, recovered)
-
-
-def _check_same_cluster(config: ServerConfig, recovered: Recovered, store: Store) -> None:
-    """Refuse the directory of another cluster, where the flags say which cluster is meant.
-
-    Bootstrap flags are otherwise without effect on a restart. A member that was added or moved
-    while the cluster ran cannot be judged by them: its id does not follow from addresses.
-    """
-    named = {"initial-cluster", "initial-cluster-token"} & config.given
-    if not named or config.initial_cluster_state != "new":
-        return
-    own_id = recovered.identity.member_id
-    if membership.was_changed(bootstrap.stored_records(recovered, store), own_id):
-        return
-    flag_urls = config.initial_cluster.get(config.name, ())
-    for urls in (flag_urls, bootstrap.stored_peer_urls(recovered, store)):
-        if ids.member_id(urls, config.initial_cluster_token) == own_id:
-            return
-    _log.critical(
-        "the data directory %s belongs to member %s of cluster %s, which is not the one that "
-        "--initial-cluster and --initial-cluster-token describe; give another --data-dir, or the "
-        "flags that this one was created with",
-        config.data_dir,
-        format_id(own_id),
-        format_id(recovered.identity.cluster_id),
-    )
-    raise Refused
-
-
-def _restore(storage: Storage, recovered: Recovered) -> Store:
-    meta = recovered.snapshot
-    if meta is None:
-        return Store()
-    try:
-        return bootstrap.restore_store(storage.read_snapshot(meta))
-    except CorruptSnapshot as error:
-        raise Corrupt(
-            "the newest snapshot", 0, str(error), "restore this member from the others"
-        ) from error
+async def _proxied_cluster(config: ServerConfig) -> tuple[str, ...]:
+    """Where to look for members before any has been found."""
+    if config.discovery or config.discovery_srv:
+        raise refused("flags -discovery and -discovery-srv are not supported yet")
+    return tuple(sorted(url for urls in config.initial_cluster.values() for url in urls))

@@ -2,55 +2,36 @@
 
 Exit codes are those of etcd 2.3: 2 for unreadable flags, 1 for settings or a data directory that
 cannot be used and for a failure while running; after SIGINT or SIGTERM the process ends by that
-signal. What runs in between is `lifecycle.py`.
+signal, or as pid 1 with 0. What runs in between is `lifecycle.py`.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine
-from typing import Any
 
 from kvraft.server import config as configuration
-from kvraft.server import lifecycle, logs
+from kvraft.server import lifecycle, logs, options, process, supervision
 
-SWITCH_INTERVAL_SECONDS = 0.0005
-"""How long the disk thread may wait for the interpreter when the loop is busy (default 5 ms)."""
+_log = logs.logger("etcdmain")
 
 
 def main(argv: list[str] | None = None) -> None:
     """Entry point of the command `kvraft`; ends the process."""
     outcome = configuration.parse(sys.argv[1:] if argv is None else argv, os.environ)
+    formatter = process.log_formatter(outcome.log_format, os.environ)
     if isinstance(outcome, configuration.Exit):
-        sys.exit(configuration.report(outcome, sys.stdout, sys.stderr))
+        sys.exit(configuration.report(outcome, sys.stdout, sys.stderr, formatter))
     if sys.flags.optimize:
         sys.exit("kvraft: run without -O: the assertions guard the data")
-    logs.configure(outcome.log_level, outcome.log_package_levels)
+    logs.configure(outcome.log_level, outcome.log_package_levels, formatter=formatter)
     logs.emit(outcome.lines)
-    sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)
-    ended_by = runner()(lifecycle.run(outcome))
+    for line in options.version_text().splitlines():
+        _log.info("%s", line)
+    process.arrange()
+    supervision.raise_descriptor_limit()
+    ended_by = process.runner()(lifecycle.run(outcome))
     if isinstance(ended_by, signal.Signals):
-        die_by(ended_by)
+        process.die_by(ended_by)
     sys.exit(ended_by)
-
-
-def runner() -> Callable[[Coroutine[Any, Any, int | signal.Signals]], int | signal.Signals]:
-    """uvloop where it is installed, the standard loop elsewhere."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.run
-    return uvloop.run
-
-
-def die_by(number: signal.Signals) -> None:
-    """End as the signal asks, so that the parent sees it; as pid 1 a signal would be ignored."""
-    logging.shutdown()
-    if os.getpid() == 1:
-        sys.exit(0)
-    signal.signal(number, signal.SIG_DFL)
-    os.kill(os.getpid(), number)

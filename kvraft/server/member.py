@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable, Sequence
+import socket
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -61,6 +62,9 @@ _STATES = {Role.LEADER: "StateLeader", Role.FOLLOWER: "StateFollower"}
 
 _log = logger("etcdserver")
 _peer_log = logger("rafthttp")
+
+
+Bound = Mapping[str, Sequence[socket.socket]]
 
 
 class Member:
@@ -130,16 +134,19 @@ class Member:
 
     # --- life ---------------------------------------------------------------------------
 
-    async def start(self, peer_urls: Sequence[str]) -> None:
-        """Listen to the peers and begin to take part. Raises OSError for a taken address."""
+    async def start(self, peer_urls: Sequence[str], bound: Bound | None = None) -> None:
+        """Listen to the peers and begin to take part. Raises OSError for a taken address.
+
+        `bound`: the sockets of URLs whose address is taken already.
+        """
         loop = asyncio.get_running_loop()
         factory = peer_protocol_factory(self, frame_from_wire, self._peer_connections)
         for url in peer_urls:
             where = address(url)
             context = None if self._tls is None else self._tls.listener(url)
-            server = await listen(loop, factory, where.host, where.port, context)
+            sockets = None if bound is None else bound.get(url)
+            server = await listen(loop, factory, where.host, where.port, context, sockets=sockets)
             self._peer_servers.append(server)
-            _log.info("listening for peers on %s", url)
         self._driver.start(self._hub)
 
     def campaign_when_new(self, founders: Sequence[int]) -> None:

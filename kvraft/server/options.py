@@ -12,6 +12,7 @@ import textwrap
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
+from kvraft import __version__
 from kvraft.server import flags
 from kvraft.server.flags import Flag, FlagSet, Value
 
@@ -303,21 +304,10 @@ def version_text() -> str:
     """What `--version` prints; tools read its first line only."""
     return (
         f"etcd Version: {ETCD_VERSION}\n"
-        f"kvraft Version: {own_version()}\n"
+        f"kvraft Version: {__version__}\n"
         f"Python Version: {platform.python_implementation()} {platform.python_version()}\n"
         f"OS/Arch: {sys.platform}/{platform.machine()}\n"
     )
-
-
-def own_version() -> str:
-    """The version of this program."""
-    # Looking the version up costs a walk through the installed packages: not at every start.
-    from importlib import metadata
-
-    try:
-        return metadata.version("kvraft")
-    except metadata.PackageNotFoundError:
-        return "unknown (not installed)"
 
 
 def _filled(text: str) -> str:

@@ -41,6 +41,8 @@ from kvraft.storage.files import (
     TEMPORARY,
     Files,
     disk_error,
+    make_dirs,
+    parent,
     publish,
 )
 from kvraft.storage.foreign import refuse_etcd
@@ -226,7 +228,7 @@ class Storage:
         if not cls.exists(files, data_dir, wal_dir):
             raise Corrupt(paths.wal, 0, "there is no log", "bootstrap this member first")
         try:
-            _make_dirs(files, paths.snap)
+            make_dirs(files, paths.snap)
         except OSError as error:
             raise disk_error(paths.data, error) from error
         locks = _enter(files, paths)
@@ -352,7 +354,7 @@ def _found(files: Files, paths: Paths) -> list[int]:
         raise Corrupt(paths.wal, 0, reason, "start without bootstrapping")
     try:
         for path in (paths.snap, paths.wal):
-            _make_dirs(files, path)
+            make_dirs(files, path)
     except OSError as error:
         raise disk_error(paths.data, error) from error
     return _enter(files, paths)
@@ -368,28 +370,12 @@ def _list(files: Files, path: str) -> list[str]:
         raise disk_error(path, error) from error
 
 
-def _parent(path: str) -> str:
-    """The directory above; a path without one is relative."""
-    return posixpath.dirname(path) or "."
-
-
-def _make_dirs(files: Files, path: str) -> None:
-    """Create a directory and what is missing above it, each name durable before the next."""
-    missing: list[str] = []
-    while not files.exists(path):
-        missing.append(path)
-        path = _parent(path)
-    for directory in reversed(missing):
-        files.make_dir(directory)
-        files.sync_dir(_parent(directory))
-
-
 def _enter(files: Files, paths: Paths) -> list[int]:
     """Take the locks, then check who else may come in and remove what was never finished."""
     locks: list[int] = []
     try:
         locks.append(_lock(files, f"{paths.member}/{_LOCK_NAME}"))
-        if _parent(paths.wal) != paths.member:
+        if parent(paths.wal) != paths.member:
             locks.append(_lock(files, f"{paths.wal}/{_LOCK_NAME}"))
         _check_modes(files, paths)
         for directory in (paths.wal, paths.snap):
@@ -446,7 +432,7 @@ def _repair(files: Files, paths: Paths, plan: recover.Plan, segment_bytes: int) 
     for index, term in plan.orphans:
         files.remove(f"{paths.snap}/{term:016x}-{index:016x}{snapshots.SUFFIX}")
     files.sync_dir(paths.snap)
-    for directory in (paths.member, paths.data, _parent(paths.wal)):
+    for directory in (paths.member, paths.data, parent(paths.wal)):
         files.sync_dir(directory)
     handle = publish(files, paths.wal, file_name, valid)
     framer = Framer(last.scan.seed, last.scan.chain, last.scan.end)

@@ -20,6 +20,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import posixpath
 import stat
 import sys
 from typing import Final, Protocol
@@ -174,6 +175,31 @@ class PosixFiles:
     def free_bytes(self, path: str) -> int:
         figures = os.statvfs(path)
         return figures.f_bavail * figures.f_frsize
+
+
+def descriptor_identity(handle: int) -> str:
+    """Device and inode of an open file, as systemd writes them: `8:1234`; empty if closed."""
+    try:
+        status = os.fstat(handle)
+    except OSError:
+        return ""
+    return f"{status.st_dev}:{status.st_ino}"
+
+
+def parent(path: str) -> str:
+    """The directory a name stands in; a bare name stands in the working directory."""
+    return posixpath.dirname(path) or "."
+
+
+def make_dirs(files: Files, path: str) -> None:
+    """Create a directory and what is missing above it, each name durable before the next."""
+    missing: list[str] = []
+    while not files.exists(path):
+        missing.append(path)
+        path = parent(path)
+    for directory in reversed(missing):
+        files.make_dir(directory)
+        files.sync_dir(parent(directory))
 
 
 def disk_error(path: str, error: OSError) -> StorageError:
