@@ -137,6 +137,14 @@ SLOW_PATH_BYTES: Final = 200  # of a path in a log line; a path may have a megab
 DELAYS_KEPT: Final = 256  # intervals that explain slow requests: some minutes of a bad disk
 DELAY_NOTED_S: Final = 0.02  # what holds everybody up for so long may explain a slow request
 SLOW_SYNC_S: Final = 1.0  # a sync that takes longer is warned of; what etcd 3 does
+PROFILED_TASKS: Final = 200  # whose stacks are shown: a millisecond for ten of them
+PROFILED_OBJECTS: Final = 200_000  # counted by type; a server has far fewer that are not settled
+PROFILE_SLICE_OBJECTS: Final = 20_000  # of them in one turn of the loop: about 2 ms
+DESCRIPTORS_REFRESH_S: Final = 5  # how often open descriptors are counted; what etcd 2.3 does
+PROBE_INTERVAL_S: Final = 30  # how often other members' clocks are looked at; what etcd 2.3 does
+PROBE_TIMEOUT_S: Final = 5  # a member that takes longer tells nothing about its clock
+PROBE_BODY_BYTES: Final = 4096  # of an answer; ours has 60
+CLOCK_DIFFERENCE_S: Final = 1.0  # between members, to be warned of; what etcd 2.3 does
 
 # --- proxy -----------------------------------------------------------------------------
 PROXY_MAX_BODY_BYTES: Final = 16 << 20  # kept for a second try; members take forms of 10 MiB

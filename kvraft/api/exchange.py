@@ -11,12 +11,13 @@ The framing is Go's (keys-api, section 6): small answers carry a length, larger 
 from __future__ import annotations
 
 from asyncio import Transport
+from bisect import bisect_left
 from collections.abc import Callable
 from time import monotonic as now
 from typing import TYPE_CHECKING, Protocol
 
 from kvraft.api.errors import RAFT_INTERNAL, STORE_ERRORS, ErrorCode, error_body
-from kvraft.api.figures import COUNTED, GET, HEAD, OTHER, QUICK_S, WATCH
+from kvraft.api.figures import BOUNDS_S, COUNTED, GET, HEAD, OTHER, QUICK_S, WATCH
 from kvraft.api.response import JSON, LAST_CHUNK, message, status_line
 from kvraft.api.service import Service, Unavailable
 from kvraft.api.watching import Listing, WatchResponse
@@ -304,17 +305,21 @@ class Exchange:
             self._took(now() - self._began_s, client_s)
         else:
             self.port.figures.fail(kind, status)
-            self._note_slow(now() - self._began_s, client_s)
+            if now() - self._began_s > self.port.slow.limit_s:
+                self._note_slow(now() - self._began_s, client_s)
 
     def _took(self, took_s: float, client_s: float = 0.0) -> None:
         """Count an answer that went well by how long it took."""
-        self._durations[self._kind].observe(took_s)
-        self._note_slow(took_s, client_s)
+        histogram = self._durations[self._kind]
+        histogram.counts[bisect_left(BOUNDS_S, took_s)] += 1
+        histogram.total += took_s
+        if took_s > self.port.slow.limit_s:
+            self._note_slow(took_s, client_s)
 
     def _note_slow(self, took_s: float, client_s: float) -> None:
-        slow = self.port.slow
         kind = self._kind
-        if took_s > slow.limit_s and kind != WATCH:
+        if kind != WATCH:
             method = self.method.decode() if kind == OTHER else COUNTED[kind]
             local = kind in (GET, HEAD)
-            slow.note(method, self.path, self._began_s, took_s, client_s, local)
+            self.port.figures.slow += 1
+            self.port.slow.note(method, self.path, self._began_s, took_s, client_s, local)

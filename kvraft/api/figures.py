@@ -25,7 +25,7 @@ QUICK_S: Final = BOUNDS_S[0]
 class HttpFigures:
     """The counters of one client port."""
 
-    __slots__ = ("durations", "failed", "received", "slow")
+    __slots__ = ("connections", "durations", "failed", "received", "recursive_reads", "slow")
 
     def __init__(self) -> None:
         self.received = [0] * (WATCH + 1)
@@ -33,6 +33,14 @@ class HttpFigures:
         self.durations = [Histogram(BOUNDS_S) for _ in self.received]
         self.failed: dict[tuple[int, int], int] = {}  # by kind and status
         self.slow = 0  # requests beyond the limit, whether they were logged or not
+        # Brought up to date when somebody asks.
+        self.connections = 0
+        self.recursive_reads = 0
+
+    @property
+    def watch_requests(self) -> int:
+        """How many watches have been asked for."""
+        return self.received[WATCH]
 
     def fail(self, kind: int, status: int) -> None:
         """Count a request on keys that was answered with an error."""

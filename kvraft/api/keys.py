@@ -50,9 +50,10 @@ class Reply(Protocol):
 class Keys:
     """The operations on keys of one member."""
 
-    __slots__ = ("_gate", "_service")
+    __slots__ = ("_gate", "_service", "recursive_reads")
 
     def __init__(self, service: Service, gate: Gate) -> None:
+        self.recursive_reads = 0
         self._service = service
         self._gate = gate
 
@@ -151,6 +152,8 @@ class Keys:
     def _read(self, path: bytes, params: Params, reply: Reply) -> None:
         service = self._service
         store = service.store
+        if params.recursive:
+            self.recursive_reads += 1
         try:
             body = store.get_body(path, params.recursive, params.sorted, service.now_ns())
         except StoreError as error:

@@ -25,12 +25,14 @@ from itertools import islice
 from kvraft.api.access import AccessControl
 from kvraft.api.auth import add_auth_routes
 from kvraft.api.connection import HttpConnection
+from kvraft.api.debug import add_debug_routes
 from kvraft.api.figures import HttpFigures
 from kvraft.api.gate import Gate
 from kvraft.api.guards import Guards
 from kvraft.api.keys import Keys
 from kvraft.api.keysroute import METHODS, PREFIX, KeysRoute
 from kvraft.api.members import add_member_routes
+from kvraft.api.metrics import MetricsRoute
 from kvraft.api.response import JSON, status_line
 from kvraft.api.routes import Router
 from kvraft.api.service import Service
@@ -76,6 +78,8 @@ class ClientPort:
         add_auth_routes(self.router, service, self.access, loop)
         add_member_routes(self.router, service)
         add_statistics_routes(self.router, service)
+        add_debug_routes(self.router, service)
+        self.router.add(b"/metrics", (), MetricsRoute(self))
         self._refresh()
 
     def connection(self) -> HttpConnection:

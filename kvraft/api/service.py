@@ -14,6 +14,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
+    from kvraft.api.figures import HttpFigures
     from kvraft.store.errors import StoreError
     from kvraft.store.event import Event
     from kvraft.store.request import Request
@@ -84,10 +85,33 @@ WriteDone = Callable[["Event | StoreError | Unavailable"], None]
 BarrierDone = Callable[["Unavailable | None"], None]
 
 
+class Diagnostics(Protocol):
+    """What a member has to say about itself to those who operate it."""
+
+    def explain_delay(self, began_s: float, ended_s: float, local: bool) -> str:
+        """What held up a request between two moments of `time.monotonic`.
+
+        `local` tells that it needed nothing but this member's own store.
+        """
+
+    def metrics(self, figures: HttpFigures, done: Callable[[bytes], None]) -> None:
+        """The text of `/metrics`, those figures of the client port included."""
+
+    def variables(self) -> dict[str, object]:
+        """The values of `/debug/vars`, by name."""
+
+    def set_log_level(self, level: str) -> bool:
+        """Log from this level on; False if there is no such level."""
+
+
 class Service(Protocol):
     """A member of a cluster, as far as its clients are concerned."""
 
     cluster_id_hex: bytes
+
+    @property
+    def diagnostics(self) -> Diagnostics:
+        """What it says about itself."""
 
     @property
     def store(self) -> Store:
@@ -131,12 +155,6 @@ class Service(Protocol):
 
     def leader_stats(self) -> dict[str, object] | None:
         """The document of `/v2/stats/leader`; None if this member does not lead."""
-
-    def explain_delay(self, began_s: float, ended_s: float, local: bool) -> str:
-        """What held up a request between two moments of `time.monotonic`.
-
-        `local` tells that it needed nothing but this member's own store.
-        """
 
     def accepting(self) -> bool:
         """False until everything known to be committed has been applied."""

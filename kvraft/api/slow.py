@@ -54,7 +54,7 @@ class SlowRequests:
         if client_s >= _CLIENT_SHARE * took_s:
             reason = f"the client did not read for {client_s:.3f}s"
         else:
-            reason = self._service.explain_delay(began_s, began_s + took_s, local)
+            reason = self._service.diagnostics.explain_delay(began_s, began_s + took_s, local)
         shown = path if len(path) <= SLOW_PATH_BYTES else path[:SLOW_PATH_BYTES] + b"..."
         more, self._suppressed = self._suppressed, 0
         log.warning(

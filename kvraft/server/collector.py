@@ -13,6 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from time import monotonic
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from kvraft.histogram import Histogram
 
 YOUNG_OBJECTS = 20_000
 """Collected at once: about 2 ms."""
@@ -22,7 +27,9 @@ CHECK_SECONDS = 0.05
 class Collector:
     """Collects young objects piecewise instead of everything at some inconvenient moment."""
 
-    def __init__(self) -> None:
+    def __init__(self, pauses: Histogram | None = None) -> None:
+        """`pauses`: where the seconds of each collection are counted."""
+        self._pauses = pauses
         self._handle: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -43,6 +50,9 @@ class Collector:
 
     def _check(self) -> None:
         if gc.get_count()[0] > YOUNG_OBJECTS:
+            began_s = monotonic()
             gc.collect(0)
             gc.freeze()
+            if self._pauses is not None:
+                self._pauses.observe(monotonic() - began_s)
         self._schedule()

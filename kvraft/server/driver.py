@@ -93,6 +93,7 @@ class Driver:
 
     def start(self, hub: PeerHub) -> None:
         """Begin to tick."""
+        self._metrics.wal_last_index = self._replica.core.log.last
         self._hub = hub
         self._next_tick = self._loop.time() + self._tick_seconds
         self._tick_handle = self._loop.call_at(self._next_tick, self._tick)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from kvraft.api.guards import Guards
 from kvraft.api.listening import Listener, bind, listen
 from kvraft.api.port import ClientPort
+from kvraft.api.profiling import add_profiling_routes
 from kvraft.clock import SystemClock
 from kvraft.errors import StorageError
 from kvraft.proxy import state as proxy_state
@@ -166,11 +167,15 @@ class MemberServer:
         self.certificates = certificates
         self._port = ClientPort(member, asyncio.get_running_loop(), guards)
         self._listeners: list[Listener] = []
-        self._collector = Collector() if alone else None
+        self._collector = Collector(member.metrics.gc_pauses) if alone else None
 
     async def start(self, config: ServerConfig, bound: Bound) -> None:
         """Open both ports. Raises OSError for an address that cannot be used."""
         await self.member.start(config.listen_peer_urls, bound)
+        if config.slow_request_ms:
+            self._port.slow.limit_s = config.slow_request_ms / 1000
+        if config.enable_pprof:
+            add_profiling_routes(self._port.router)
         loop = asyncio.get_running_loop()
         for url in config.listen_client_urls:
             where = address(url)

@@ -107,6 +107,11 @@ def parse_level(text: str) -> int | None:
     return None
 
 
+def level_name(level: int) -> str:
+    """The name of one of etcd's levels."""
+    return next(name for name, number in _NAMED_LEVELS.items() if number == level)
+
+
 def configure(
     level: int = logging.INFO,
     package_levels: Iterable[tuple[str, int]] = (),

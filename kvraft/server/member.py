@@ -31,11 +31,15 @@ from kvraft.raft.message import InstallSnapshot
 from kvraft.server import membership
 from kvraft.server.addressbook import AddressBook
 from kvraft.server.announcer import SERVER_VERSION, Announcer, Downgrade
+from kvraft.server.diagnostics import MemberDiagnostics
 from kvraft.server.driver import Driver
+from kvraft.server.durations import go_duration
+from kvraft.server.exposition import Parts
 from kvraft.server.frames import FRAME_NUMBERS, frame_from_wire
 from kvraft.server.ids import format_id
 from kvraft.server.logs import logger
 from kvraft.server.metrics import Metrics
+from kvraft.server.observing import Observer
 from kvraft.server.peerstats import PeerStats
 from kvraft.server.urls import address
 from kvraft.store.codec import Restorer
@@ -126,6 +130,10 @@ class Member:
             on_removed=self._told_of_removal,
             context=None if tls is None else tls.client_context,
         )
+        self.diagnostics = MemberDiagnostics(
+            Parts(identity.member_id, replica, self._hub, self._stats, self.metrics)
+        )
+        self._observer = Observer(self._hub, self.metrics, self._other_members)
         self._peer_servers: list[Listener] = []
         self._peer_connections: set[PeerConnection] = set()
         self._reception: asyncio.Task[object] | None = None
@@ -148,6 +156,7 @@ class Member:
             server = await listen(loop, factory, where.host, where.port, context, sockets=sockets)
             self._peer_servers.append(server)
         self._driver.start(self._hub)
+        self._observer.start()
 
     def campaign_when_new(self, founders: Sequence[int]) -> None:
         """In a cluster that has never had a leader, do not wait for an election timeout.
@@ -185,9 +194,13 @@ class Member:
             connection.abort()
         if self._reception is not None:
             await _cancel(self._reception)
+        await self._observer.stop()
         await self._driver.stop()
         await self._hub.close()
         self._storage.close()
+
+    def _other_members(self) -> list[int]:
+        return [member_id for member_id in self._replica.members if member_id != self.member_id]
 
     def _campaign_if_alone(self) -> None:
         if self._replica.core.membership.voters == (self.member_id,):
@@ -277,21 +290,6 @@ class Member:
         timer = loop.call_later(limits.HEALTH_TIMEOUT_MS / 1000, finish, False)
         self.read_barrier(lambda outcome: finish(not isinstance(outcome, Unavailable)))
 
-    def explain_delay(self, began_s: float, ended_s: float, local: bool) -> str:
-        """See `Service.explain_delay`."""
-        known = self.metrics.delays.longest(began_s, ended_s, local)
-        if known is not None:
-            cause, share_s = known
-            return f"{cause.value} ({share_s:.3f}s)"
-        if local:
-            return "the answer itself took so long"
-        core = self._replica.core
-        if core.role is not Role.LEADER:
-            return f"waited for the leader {format_id(core.leader)} and a quorum"
-        voters = core.membership.voters
-        reached = len(self._hub.connected().intersection(voters)) + 1
-        return f"waited for a quorum ({reached} of {len(voters)} members are connected)"
-
     def self_stats(self) -> dict[str, object]:
         """The document of `/v2/stats/self`."""
         core = self._replica.core
@@ -326,6 +324,11 @@ class Member:
     def receive_frames(self, frames: list[Any]) -> None:
         """See `PeerPort.receive_frames`."""
         self._driver.receive_frames(frames)
+
+    def count_received(self, member_id: int, size: int) -> None:
+        """See `PeerPort.count_received`."""
+        received = self.metrics.received_bytes
+        received[member_id] = received.get(member_id, 0) + size
 
     async def receive_snapshot(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -474,28 +477,3 @@ def _timestamp(moment: datetime) -> str:
     """RFC 3339 in UTC with the fraction's trailing zeros cut, as Go prints it."""
     text = moment.strftime("%Y-%m-%dT%H:%M:%S.%f").rstrip("0").rstrip(".")
     return text + "Z"
-
-
-def go_duration(seconds: float) -> str:
-    """A duration as Go prints it: `28.823s`, `1m3.5s`, `562.87ms`, `0`."""
-    nanos = round(seconds * 1e9)
-    if nanos <= 0:
-        return "0"
-    if nanos < 1000:
-        return f"{nanos}ns"
-    if nanos < 1_000_000:
-        return _fraction(nanos, 1000) + "µs"
-    if nanos < 1_000_000_000:
-        return _fraction(nanos, 1_000_000) + "ms"
-    minutes, rest = divmod(nanos, 60_000_000_000)
-    hours, minutes = divmod(minutes, 60)
-    text = f"{hours}h" if hours else ""
-    if hours or minutes:
-        text += f"{minutes}m"
-    return text + _fraction(rest, 1_000_000_000) + "s"
-
-
-def _fraction(value: int, unit: int) -> str:
-    whole, rest = divmod(value, unit)
-    digits = f"{rest:0{len(str(unit)) - 1}d}".rstrip("0")
-    return f"{whole}.{digits}" if digits else str(whole)

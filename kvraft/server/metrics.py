@@ -9,7 +9,7 @@ Must not know: HTTP, text formats. Times are seconds of one monotonic clock, `no
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from kvraft import limits
 from kvraft.histogram import Histogram, doubling
@@ -25,6 +25,15 @@ DURATION_BOUNDS_S: Final = doubling(0.001, 14)
 """Of proposals, syncs and snapshots: what etcd 2.3 has."""
 LAG_BOUNDS_S: Final = doubling(0.0005, 13)
 BATCH_BOUNDS: Final = doubling(1, 11)
+
+
+class Probe(NamedTuple):
+    """What the last look at another member has shown."""
+
+    round_trip_s: float
+    ahead_s: float
+    """Its clock against the own one."""
+
 
 _log = logger("etcdserver")
 _wal_log = logger("wal")
@@ -52,13 +61,15 @@ class Metrics:
         self.loop_lag_max_s = 0.0
         self.gc_pauses = Histogram(LAG_BOUNDS_S)
         self.descriptors = 0
+        # Other members.
+        self.probes: dict[int, Probe] = {}
+        self.received_bytes: dict[int, int] = {}
         # Consensus.
         self.leader_changes = 0
         self._leader = 0
         # The comparison of the members' data.
         self.checks = self.check_failures = 0
         self.check_index = 0
-        self.diverged = False
 
     def now_s(self) -> float:
         """The clock of everything here."""

@@ -372,6 +372,11 @@ class Replica:
         """Whether this member was removed from the cluster for good."""
         return self.store.get_record(membership.removal_record(member_id)) is not None
 
+    @property
+    def snapshot_index(self) -> int:
+        """The last entry of the newest snapshot."""
+        return self._snapshot_index
+
     def leader_since_ns(self) -> int:
         """When the present leader was first seen, by the monotonic clock."""
         return self._leader_since_ns

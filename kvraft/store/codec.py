@@ -57,11 +57,12 @@ _ROW_BYTES: Final = 32  # about what a row takes beside its name and value
 class State:
     """What a store consists of, apart from its readers."""
 
-    __slots__ = ("expirations", "history", "index", "now_ns", "records", "root", "stats")
+    __slots__ = ("expirations", "history", "index", "nodes", "now_ns", "records", "root", "stats")
 
     def __init__(self) -> None:
         self.index = 0
         self.now_ns = 0
+        self.nodes = 0  # below the root
         self.root = Directory(b"", 0, 0, 0, 0)
         self.records: dict[bytes, bytes] = {}
         self.history = History()
@@ -247,6 +248,7 @@ class Restorer:
                 _, modified, created, expiration_ns = row
                 node = Directory(name, _natural(modified), _natural(created), expiration_ns, 0)
             children[name] = node
+            self._state.nodes += 1
             _check(type(expiration_ns) is int and len(stack) <= MAX_PATH_DEPTH)
             if expiration_ns:
                 expirations.add(b"/".join(self._path) + b"/" + name, node)

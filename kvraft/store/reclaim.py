@@ -24,9 +24,10 @@ __all__ = ["Reclaimer"]
 class Reclaimer:
     """The queue of removed directories."""
 
-    __slots__ = ("_expirations", "_pictures", "_removed", "_stack")
+    __slots__ = ("_expirations", "_pictures", "_removed", "_stack", "freed")
 
     def __init__(self, pictures: Pictures, expirations: Expirations) -> None:
+        self.freed = 0  # nodes so far, those directly removed excepted
         self._pictures = pictures
         self._expirations = expirations
         self._removed: deque[tuple[int, bytes, Directory]] = deque()
@@ -47,6 +48,7 @@ class Reclaimer:
             while budget > 0 and children:
                 name, node = children.popitem()
                 budget -= 1
+                self.freed += 1
                 below = path + b"/" + name
                 if node.expiration_ns:
                     self._expirations.cancel(below, node)

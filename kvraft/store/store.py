@@ -16,6 +16,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from typing import Final
 
+from kvraft.histogram import Histogram, doubling
 from kvraft.limits import (
     EXPIRE_BATCH,
     GET_INLINE_NODES,
@@ -37,6 +38,7 @@ from kvraft.store.watch import Hub, Watcher
 __all__ = ["Restorer", "Store"]
 
 _NS: Final = 1_000_000_000
+LATENESS_BOUNDS_S: Final = doubling(0.025, 12)
 _YEAR_2000_NS: Final = 946_684_800 * _NS
 _AUTH_SWITCH: Final = b"/2/enabled"
 
@@ -61,6 +63,8 @@ class Store:
         "_root",
         "hub",
         "index",
+        "lateness",
+        "nodes",
         "now_ns",
         "stats",
     )
@@ -72,6 +76,8 @@ class Store:
         self.index = state.index
         self.now_ns = state.now_ns
         self.stats = state.stats
+        self.nodes = state.nodes  # in the tree, or removed from it and not yet freed
+        self.lateness = Histogram(LATENESS_BOUNDS_S)  # of expirations, by the time of the log
         self.hub = Hub()
         self._root = state.root
         self._records = state.records
@@ -233,7 +239,9 @@ class Store:
             if watcher.closed or watcher.events:
                 self.hub.wake(watcher)
         # What is still being read there goes as a whole with the last reader.
+        self.lateness = old.lateness
         if not old._pictures.any_open():
+            self.nodes += old.count_nodes()
             self._reclaimer.add(b"", old._root)
 
     def _recall(self, watcher: Watcher, since_index: int) -> None:
@@ -266,6 +274,10 @@ class Store:
         for chunk in self.snapshot().chunks(SNAPSHOT_CHUNK_NODES):
             total.update(chunk)
         return total.digest()
+
+    def count_nodes(self) -> int:
+        """Keys and directories, together with those removed of which not all is freed yet."""
+        return self.nodes - self._reclaimer.freed
 
     def reclaim(self, budget: int) -> bool:
         """Free at most so many removed nodes; True if there are more that can be freed."""
@@ -349,7 +361,9 @@ class Store:
         parent.children[name] = node
         if expiration_ns:
             self._expirations.add(path, node)
-        if old is not None and old.expiration_ns:
+        if old is None:
+            self.nodes += 1
+        elif old.expiration_ns:
             self._expirations.cancel(path, old)
         return self._happened(Event(action, path, shown, old, index, refresh, self.now_ns), None)
 
@@ -377,6 +391,7 @@ class Store:
             child = Directory(name, index, index, 0, self._pictures.epoch)
             parent.children[name] = child
             parent = child
+        self.nodes += len(names)
         return parent
 
     # --- update and compare-and-swap -----------------------------------------------------
@@ -512,6 +527,7 @@ class Store:
         if parent.epoch != self._pictures.epoch:
             self._pictures.preserve(parent, path)
         del parent.children[name]
+        self.nodes -= 1
         if node.expiration_ns:
             self._expirations.cancel(path, node)
         before: File | Folder
@@ -541,6 +557,7 @@ class Store:
             if found is not node:
                 continue
             self.stats.expire_count += 1
+            self.lateness.observe((self.now_ns - node.expiration_ns) / _NS)
             self._remove(actions.EXPIRE, parent, path, name, node)
             left -= 1
             if not left:

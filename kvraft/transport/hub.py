@@ -72,6 +72,11 @@ class PeerHub:
         peer = self._peers.get(member_id)
         return peer.urls if peer is not None else ()
 
+    def sent_bytes(self, member_id: int) -> int:
+        """How much has been sent to this member at its present addresses."""
+        peer = self._peers.get(member_id)
+        return peer.sent_bytes if peer is not None else 0
+
     def connected(self) -> set[int]:
         """The members that frames can be sent to now."""
         return {member_id for member_id, peer in self._peers.items() if peer.connected}

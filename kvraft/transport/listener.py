@@ -45,6 +45,10 @@ class PeerPort(Protocol):
         """Frames from a member, in order."""
         ...
 
+    def count_received(self, member_id: int, size: int) -> None:
+        """So many bytes of frames have come from a member."""
+        ...
+
     def receive_snapshot(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> Coroutine[Any, Any, None]:
@@ -214,6 +218,7 @@ class PeerConnection(asyncio.Protocol):
 
     def _receive(self, data: bytes) -> None:
         assert self._decoder is not None
+        self._port.count_received(self.sender, len(data))
         try:
             frames = list(self._decoder.feed(data))
             for frame in frames:

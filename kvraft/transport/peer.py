@@ -89,6 +89,7 @@ class Peer:
         self.member_id = hello.to
         self.urls = tuple(urls)
         self.hello = hello  # may be replaced: the next connection begins with it
+        self.sent_bytes = 0
         self._encoder = encoder
         self._on_unreachable = on_unreachable
         self._on_state = on_state
@@ -112,7 +113,9 @@ class Peer:
         if transport.get_write_buffer_size() > limits.MAX_PEER_BACKLOG_BYTES:
             self._on_unreachable(self.member_id)
             return
-        transport.write(self._encoder.encode(frames))
+        data = self._encoder.encode(frames)
+        self.sent_bytes += len(data)
+        transport.write(data)
 
     async def close(self) -> None:
         """Stop trying, and close the connection once what was sent has left."""

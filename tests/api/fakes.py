@@ -14,6 +14,7 @@ from collections.abc import Callable
 
 import uvloop
 
+from kvraft.api.figures import HttpFigures
 from kvraft.api.port import ClientPort
 from kvraft.api.service import (
     BarrierDone,
@@ -32,11 +33,32 @@ SYNC_INTERVAL_S = 0.5
 MEMBER = MemberInfo(0x7924593A81A969FD, "default", ("http://127.0.0.1:1",), ("http://127.0.0.1:2",))
 
 
+class FakeDiagnostics:
+    """Says what a test wants to hear."""
+
+    def __init__(self) -> None:
+        self.levels: list[str] = []
+
+    def explain_delay(self, began_s: float, ended_s: float, local: bool) -> str:
+        return "local" if local else "cluster"
+
+    def metrics(self, figures: HttpFigures, done: Callable[[bytes], None]) -> None:
+        done(b"connections %d\n" % figures.connections)
+
+    def variables(self) -> dict[str, object]:
+        return {"raft.status": {"id": "1"}, "cmdline": ["kvraft", "<x>"]}
+
+    def set_log_level(self, level: str) -> bool:
+        self.levels.append(level)
+        return level.upper() in ("INFO", "DEBUG")
+
+
 class FakeService:
     """A service of one member that agrees with itself."""
 
     def __init__(self, clock: Callable[[], int] = time.time_ns) -> None:
         self.store = Store()
+        self.diagnostics = FakeDiagnostics()
         self.cluster_id_hex = b"7e27652122e8b2ae"
         self.applied_index = 4
         self.applied_term = 2
@@ -126,9 +148,6 @@ class FakeService:
 
     def leader_stats(self) -> dict[str, object] | None:
         return {"leader": f"{MEMBER.id:x}", "followers": {}} if self.leads else None
-
-    def explain_delay(self, began_s: float, ended_s: float, local: bool) -> str:
-        return "for no reason"
 
     def accepting(self) -> bool:
         return self.ready

@@ -602,3 +602,37 @@ def test_every_operation_has_a_handler() -> None:
     for op in Op:
         assert op in store._handlers
     assert isinstance(Request(Op.SET, b"/"), tuple)
+
+
+def test_nodes_are_counted_until_they_are_freed() -> None:
+    store = started()
+    put(store, b"/a/b/c")
+    put(store, b"/a/b/d")
+    put(store, b"/a/b/d", b"again")
+    assert store.count_nodes() == 4
+    successor = copy_of(store)
+    assert successor.count_nodes() == 4
+    remove(store, b"/a/b/c")
+    assert store.count_nodes() == 3
+    remove(store, b"/a", recursive=True)
+    assert store.count_nodes() == 2, "what lies below is still there"
+    while store.reclaim(1):
+        pass
+    assert store.count_nodes() == 0
+    put(store, b"/x")
+    successor.succeed(store)
+    assert successor.count_nodes() == 5
+    while successor.reclaim(1):
+        pass
+    assert successor.count_nodes() == 4
+
+
+def test_it_is_counted_how_late_keys_expire() -> None:
+    store = started()
+    put(store, b"/a", ttl_seconds=1)
+    due_ns = store.get(b"/a").expiration_ns
+    at(store, due_ns - 1)
+    assert store.lateness.count == 0
+    at(store, due_ns + 300_000_000)
+    assert store.lateness.count == 1
+    assert store.lateness.total == pytest.approx(0.3)

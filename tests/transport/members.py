@@ -26,6 +26,7 @@ class FakeMember:
         self.member_id = member_id
         self.frames: list[Any] = []
         self.batches = 0
+        self.received_bytes = 0
         self.removed: set[int] = set()
         self.callers: list[Hello] = []
         self.warnings: list[str] = []
@@ -59,6 +60,9 @@ class FakeMember:
 
     def is_removed(self, member_id: int) -> bool:
         return member_id in self.removed
+
+    def count_received(self, member_id: int, size: int) -> None:
+        self.received_bytes += size
 
     def warn(self, text: str) -> None:
         self.warnings.append(text)
