@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, cast
 
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from kvraft.api.guards import Guards
 from kvraft.api.listening import Listener, listen
@@ -87,8 +88,16 @@ class ProxyServer:
     async def start(self) -> None:
         """Look for the members, then listen.
 
-        Raises OSError for an address that cannot be used, StorageError for a directory.
+        Raises OSError for an address that cannot be used, StorageError for a directory; nothing
+        runs then.
         """
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop()
+            raise
+
+    async def _start(self) -> None:
         config = self._config
         await asyncio.to_thread(state.prepare, config.data_dir)
         self._saved = await asyncio.to_thread(state.load, config.data_dir)
@@ -142,8 +151,7 @@ class ProxyServer:
             readonly=config.proxy == "readonly",
             mark=f"kvraft-{secrets.token_hex(_MARK_BYTES)}",
         )
-        app = web.Application(logger=_log)
-        app.router.add_route("*", "/{anything:.*}", self._proxy.handle)
+        app = web.Application(logger=_log, middlewares=[_all_to(self._proxy)])
         app.on_response_prepare.append(exact_head)
         self._runner = web.AppRunner(
             app,
@@ -215,6 +223,16 @@ class ProxyServer:
     def _refreshing_ended(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._on_fatal(error)
+
+
+def _all_to(proxy: ReverseProxy) -> Middleware:
+    """Serve every target, also those that no route of aiohttp's can match."""
+
+    @web.middleware
+    async def serve(request: web.Request, handler: Handler) -> web.StreamResponse:
+        return await proxy.handle(request)
+
+    return serve
 
 
 def _says_where(config: ServerConfig) -> bool:

@@ -353,6 +353,7 @@ class _Proxy:
 
     def reload(self) -> None:
         """See `Server.reload`."""
+        self._server.certificates.look()
 
     async def hand_over(self) -> None:
         """See `Server.hand_over`: it has no duties."""

@@ -45,6 +45,7 @@ async def breaking(_seen: Seen, writer: asyncio.StreamWriter) -> None:
         "/v2/keys/a;b,c:@!$&'()*+=~",
         '/v2/keys/|"[]^`{}\\',
         "/v2/keys/%E4%BD%A0",
+        "/v2/keys/new%0Aline",
         "/v2/keys/a?x=%zz&a=1;b=2",
         "/v2/keys/a?b?c",
         "/version",
@@ -457,7 +458,9 @@ async def test_own_metrics(tmp_path: Path) -> None:
         assert len(member.seen) == 1
 
 
-@pytest.mark.parametrize("target", ["/v2/keys/a", "/nowhere", "/metrics", "/v2/config/local/proxy"])
+@pytest.mark.parametrize(
+    "target", ["/v2/keys/a", "/nowhere", "/metrics", "/v2/config/local/proxy", "*"]
+)
 async def test_options_is_answered_here(tmp_path: Path, target: str) -> None:
     async with FakeMember() as member, proxying(tmp_path, member) as (_, connect):
         reply = await (await connect()).ask("OPTIONS", target)
