@@ -39,8 +39,6 @@ from kvraft.api.response import (
 )
 from kvraft.api.target import decode_path, origin_form, usual_request_line
 from kvraft.limits import (
-    HEAD_TIMEOUT_S,
-    IDLE_TIMEOUT_S,
     LINGER_TIMEOUT_S,
     MAX_BUFFERED_BODY_BYTES,
     MAX_DISCARD_BYTES,
@@ -48,10 +46,12 @@ from kvraft.limits import (
     MAX_HEAD_BYTES,
     MAX_HEADER_FIELDS,
     MAX_PIPELINED,
+    MAX_PIPELINED_BYTES,
+    MAX_REFUSED_CONNECTIONS,
     MAX_SILENT_FRAMING_BYTES,
+    MAX_UNSENT_BYTES,
     PARSE_SLICE_BYTES,
-    REQUEST_TIMEOUT_S,
-    STALL_TIMEOUT_S,
+    REQUEST_OVERHEAD_BYTES,
 )
 
 if TYPE_CHECKING:
@@ -94,6 +94,13 @@ class _Request(NamedTuple):
     version: str
 
 
+def _size(request: _Request | bytes) -> int:
+    """What a waiting request costs, roughly: a head of its own size is rare."""
+    if isinstance(request, bytes):
+        return 0
+    return len(request.body) + len(request.target) + REQUEST_OVERHEAD_BYTES
+
+
 class HttpConnection(Exchange, asyncio.Protocol):
     """The protocol of one accepted connection."""
 
@@ -133,7 +140,9 @@ class HttpConnection(Exchange, asyncio.Protocol):
         "_said_goodbye",
         "_target",
         "_unparsed",
+        "_unsent",
         "_waiting",
+        "_waiting_bytes",
     )
 
     def __init__(self, port: ClientPort) -> None:
@@ -170,11 +179,13 @@ class HttpConnection(Exchange, asyncio.Protocol):
         # What is being answered, or waits.
         self._active = False
         self._waiting: deque[_Request | bytes] = deque()
+        self._waiting_bytes = 0  # of their bodies and heads, roughly
         self._pumping = False
         self._reading_paused = False
         self._deaf = False  # whatever else arrives is thrown away
         self._cut_short = False  # the client may still be sending what nobody reads
         self._lingering = False  # the last answer is on its way
+        self._unsent = 0  # bytes of answers that the client does not take
         self._said_goodbye = False  # and the transport was told to close after it
 
     # --- the transport -----------------------------------------------------------------
@@ -186,14 +197,18 @@ class HttpConnection(Exchange, asyncio.Protocol):
         port = self.port
         self._last_s = port.now_s
         port.connections.add(self)
-        if len(port.connections) > port.max_connections or port.draining:
+        excess = len(port.connections) - port.max_connections
+        if excess > MAX_REFUSED_CONNECTIONS:
+            self.abort()
+        elif excess > 0 or port.draining:
             self._refuse(OVERLOADED)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of everything that belongs to this client."""
         self._gone = self._deaf = True
-        self._waiting.clear()
-        self._release_body()
+        self._forget_waiting()
+        self._release()
+        self._count_unsent(0)
         self.port.gone(self)
         stream = self._stream
         if stream is not None:
@@ -211,14 +226,22 @@ class HttpConnection(Exchange, asyncio.Protocol):
         """The client does not take its answers fast enough."""
         self.paused = True
         self._last_s = self.port.now_s
+        self._count_unsent(self.transport.get_write_buffer_size())
+        if self.port.unsent_bytes > MAX_UNSENT_BYTES:
+            self.abort()
 
     def resume_writing(self) -> None:
         """The client has caught up."""
         self.paused = False
+        self._count_unsent(0)
         if self._stream is not None:
             self._stream.resume()
         elif self._waiting and not self._active:
             self._pump()
+
+    def _count_unsent(self, size: int) -> None:
+        self.port.unsent_bytes += size - self._unsent
+        self._unsent = size
 
     def abort(self) -> None:
         """Close at once; nothing is owed to this client any more."""
@@ -239,17 +262,19 @@ class HttpConnection(Exchange, asyncio.Protocol):
 
     def check_deadline(self, now_s: float) -> None:
         """Called about once a second."""
+        patience = self.port.patience
         if self._lingering and not self.transport.get_write_buffer_size():
             expired = now_s - self._last_s > LINGER_TIMEOUT_S
         elif self._lingering or self.paused:
-            expired = now_s - self._last_s > STALL_TIMEOUT_S
+            expired = now_s - self._last_s > patience.stall_s
+            self._count_unsent(self.transport.get_write_buffer_size())
         elif self._active or self._waiting:
             return
         elif self._open or self._held:
-            limit_s = REQUEST_TIMEOUT_S if self._head_done and self._open else HEAD_TIMEOUT_S
+            limit_s = patience.request_s if self._head_done and self._open else patience.head_s
             expired = now_s - self._open_s > limit_s
         else:
-            expired = now_s - self._last_s > IDLE_TIMEOUT_S
+            expired = now_s - self._last_s > patience.idle_s
         if expired:
             if self._lingering and not (self.transport.can_write_eof() or self._said_goodbye):
                 # TLS has no half-open end: only now does the client learn that this was all.
@@ -302,7 +327,7 @@ class HttpConnection(Exchange, asyncio.Protocol):
     def _feed_slices(self) -> None:
         """Parse a large piece little by little, and only as far as answers keep up."""
         while self._unparsed and not self._deaf:
-            if len(self._waiting) >= MAX_PIPELINED:
+            if len(self._waiting) >= MAX_PIPELINED or self._waiting_bytes > MAX_PIPELINED_BYTES:
                 self._pause_reading()
                 return
             data = self._unparsed.pop(0)
@@ -331,6 +356,11 @@ class HttpConnection(Exchange, asyncio.Protocol):
         if not self._arriving:
             self._open_s = port.now_s
         self._arriving += received
+        self._charged += received
+        port.buffered_bytes += received
+        if port.buffered_bytes > MAX_BUFFERED_BODY_BYTES:
+            self._refuse(OVERLOADED)
+            return
         if not self._head_done:
             if self._arriving > MAX_HEAD_BYTES or len(self._fields) > MAX_HEADER_FIELDS:
                 self._refuse(HEAD_TOO_LARGE)
@@ -344,16 +374,17 @@ class HttpConnection(Exchange, asyncio.Protocol):
         self._framing_bytes += received
         if self._framing_bytes > MAX_SILENT_FRAMING_BYTES:
             self._refuse(BAD_REQUEST)
-            return
-        self._charged += received
-        port.buffered_bytes += received
-        if port.buffered_bytes > MAX_BUFFERED_BODY_BYTES:
-            self._refuse(OVERLOADED)
 
-    def _release_body(self) -> None:
+    def _release(self) -> None:
+        """What was arriving is complete, or given up."""
         if self._charged:
             self.port.buffered_bytes -= self._charged
             self._charged = 0
+
+    def _waits(self, change: int) -> None:
+        """So many bytes more, or less, belong to requests that wait for those before them."""
+        self._waiting_bytes += change
+        self.port.buffered_bytes += change
 
     def _without_offer(self) -> bytes:
         """The head of a request that offers another protocol, without the offer.
@@ -460,7 +491,7 @@ class HttpConnection(Exchange, asyncio.Protocol):
         if self._deaf:
             return
         if self._charged:
-            self._release_body()
+            self._release()
         if self._odd and self._parser.should_upgrade():
             return
         keep_alive = self._keep()
@@ -540,7 +571,7 @@ class HttpConnection(Exchange, asyncio.Protocol):
 
     def _complete(self, keep_alive: bool) -> None:
         """Take the request that has been received, and serve it when its turn comes."""
-        self._release_body()
+        self._release()
         size = self._body_bytes
         rest = self._body_rest
         request = _Request(
@@ -564,7 +595,8 @@ class HttpConnection(Exchange, asyncio.Protocol):
     def _enqueue(self, request: _Request | bytes) -> None:
         if self._active or self._waiting or self.paused:
             self._waiting.append(request)
-            if len(self._waiting) >= MAX_PIPELINED:
+            self._waits(_size(request))
+            if len(self._waiting) >= MAX_PIPELINED or self._waiting_bytes > MAX_PIPELINED_BYTES:
                 self._pause_reading()
         else:
             self._serve(request)
@@ -596,7 +628,9 @@ class HttpConnection(Exchange, asyncio.Protocol):
         waiting = self._waiting
         try:
             while waiting and not self._active and not self.paused:
-                self._serve(waiting.popleft())
+                request = waiting.popleft()
+                self._waits(-_size(request))
+                self._serve(request)
         except Exception:
             # Whoever has completed the answer before must not suffer from this client's next.
             log.exception("a request could not be served")
@@ -604,11 +638,20 @@ class HttpConnection(Exchange, asyncio.Protocol):
             return
         finally:
             self._pumping = False
-        if self._reading_paused and len(waiting) < MAX_PIPELINED and not self._gone:
+        if (
+            self._reading_paused
+            and len(waiting) < MAX_PIPELINED
+            and self._waiting_bytes <= MAX_PIPELINED_BYTES
+            and not self._gone
+        ):
             self._reading_paused = False
             self._feed_slices()
             if not self._reading_paused:
                 self.transport.resume_reading()
+
+    def _forget_waiting(self) -> None:
+        self._waiting.clear()
+        self._waits(-self._waiting_bytes)
 
     def _pause_reading(self) -> None:
         if not self._reading_paused:
@@ -706,7 +749,7 @@ class HttpConnection(Exchange, asyncio.Protocol):
             return
         self._deaf = self._cut_short = True
         self._open = False
-        self._release_body()
+        self._release()
         self._enqueue(answer)
 
     def _end(self) -> None:
@@ -719,7 +762,7 @@ class HttpConnection(Exchange, asyncio.Protocol):
             return
         self._active = False
         self._deaf = self._lingering = True
-        self._waiting.clear()
+        self._forget_waiting()
         self._last_s = self.port.now_s
         if self._reading_paused:
             self._reading_paused = False

@@ -21,6 +21,7 @@ import asyncio
 import logging
 import math
 import os
+import resource
 import socket
 import ssl
 from asyncio import AbstractEventLoop
@@ -56,13 +57,30 @@ class Listener(Protocol):
         """Accept nothing more; what has been accepted goes on."""
 
 
+def accept_slack() -> int:
+    """Descriptors that connections may hold before anybody counts them.
+
+    The kernel completes connections while the loop is busy, and all of them are taken at once; so
+    the fewer descriptors there are, the fewer connections may queue.
+    """
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return limits.ACCEPT_SLACK
+    return max(0, min(limits.ACCEPT_SLACK, (soft - limits.RESERVED_DESCRIPTORS) // 4))
+
+
+def usual_backlog() -> int:
+    """How many connections the kernel may complete while the loop is busy."""
+    return min(limits.LISTEN_BACKLOG, max(1, accept_slack() // 2))
+
+
 async def listen(
     loop: AbstractEventLoop,
     factory: ProtocolFactory,
     host: str,
     port: int,
     context: ssl.SSLContext | ContextSource | None,
-    backlog: int = limits.LISTEN_BACKLOG,
+    backlog: int | None = None,
     sockets: Sequence[socket.socket] | None = None,
 ) -> Listener:
     """Open a port; with a context, or a function that gives the current one, for TLS.
@@ -71,6 +89,7 @@ async def listen(
     cannot be used. The other side's silent death shows after some minutes, also on a connection
     that waits for events only.
     """
+    backlog = usual_backlog() if backlog is None else backlog
     bound = await bind(loop, host, port, backlog) if sockets is None else tuple(sockets)
     if context is None:
         servers = [await loop.create_server(factory, sock=sock, backlog=backlog) for sock in bound]
@@ -80,14 +99,14 @@ async def listen(
 
 
 async def bind(
-    loop: AbstractEventLoop, host: str, port: int, backlog: int = limits.LISTEN_BACKLOG
+    loop: AbstractEventLoop, host: str, port: int, backlog: int | None = None
 ) -> tuple[socket.socket, ...]:
     """Take an address: from now on connections wait until `listen` gets these sockets.
 
     Raises OSError, naming the address as Go does.
     """
     try:
-        return await _bind(loop, host, port, backlog)
+        return await _bind(loop, host, port, usual_backlog() if backlog is None else backlog)
     except OSError as error:
         raise _named(error, host, port) from error
 
@@ -180,6 +199,7 @@ class TlsListener:
         self._factory = factory
         self._context = context
         self._failures = _FailureLog(loop)
+        self._max_waiting = max(1, min(limits.TLS_WAITING, accept_slack() // 3))
         self._waiting: dict[_Arrival, None] = {}  # in order of arrival
         self._ready: deque[_Arrival] = deque()
         self._handshakes: dict[asyncio.Task[None], float] = {}  # since when, oldest first
@@ -224,7 +244,7 @@ class TlsListener:
             accepted.setblocking(False)
             arrival = _Arrival(accepted, address, self._loop.time() + limits.TLS_HELLO_TIMEOUT_S)
             self._waiting[arrival] = None
-            if len(self._waiting) > limits.TLS_WAITING:
+            if len(self._waiting) > self._max_waiting:
                 oldest = next(iter(self._waiting))
                 self._failures.add(_text(oldest.address), "gave way to newer connections")
                 self._drop(oldest)

@@ -16,11 +16,13 @@ Must not know what the routes do. Invariant: `connections` are exactly those not
 from __future__ import annotations
 
 import asyncio
+import logging
 import resource
 from asyncio import AbstractEventLoop
 from collections.abc import Iterator
 from email.utils import formatdate
 from itertools import islice
+from typing import Final, NamedTuple
 
 from kvraft.api.access import AccessControl
 from kvraft.api.auth import add_auth_routes
@@ -31,6 +33,7 @@ from kvraft.api.gate import Gate
 from kvraft.api.guards import Guards
 from kvraft.api.keys import Keys
 from kvraft.api.keysroute import METHODS, PREFIX, KeysRoute
+from kvraft.api.listening import accept_slack
 from kvraft.api.members import add_member_routes
 from kvraft.api.metrics import MetricsRoute
 from kvraft.api.response import JSON, status_line
@@ -38,7 +41,42 @@ from kvraft.api.routes import Router
 from kvraft.api.service import Service
 from kvraft.api.slow import SlowRequests
 from kvraft.api.statistics import add_statistics_routes
-from kvraft.limits import MAX_CLIENT_CONNECTIONS, RESERVED_DESCRIPTORS, SWEEP_SLICE
+from kvraft.limits import (
+    HEAD_TIMEOUT_S,
+    IDLE_TIMEOUT_S,
+    MAX_BUFFERED_BODY_BYTES,
+    MAX_CLIENT_CONNECTIONS,
+    MAX_UNSENT_BYTES,
+    PRESSED_HEAD_TIMEOUT_S,
+    PRESSED_IDLE_TIMEOUT_S,
+    PRESSED_REQUEST_TIMEOUT_S,
+    PRESSED_SHARE,
+    PRESSED_STALL_TIMEOUT_S,
+    REQUEST_TIMEOUT_S,
+    RESERVED_DESCRIPTORS,
+    STALL_TIMEOUT_S,
+    SWEEP_SLICE,
+)
+
+log = logging.getLogger("kvraft.etcdhttp")
+
+
+class Patience(NamedTuple):
+    """How long clients may take, in seconds."""
+
+    head_s: int
+    request_s: int
+    idle_s: int
+    stall_s: int
+
+
+PATIENT: Final = Patience(HEAD_TIMEOUT_S, REQUEST_TIMEOUT_S, IDLE_TIMEOUT_S, STALL_TIMEOUT_S)
+PRESSED: Final = Patience(
+    PRESSED_HEAD_TIMEOUT_S,
+    PRESSED_REQUEST_TIMEOUT_S,
+    PRESSED_IDLE_TIMEOUT_S,
+    PRESSED_STALL_TIMEOUT_S,
+)
 
 
 def connection_cap() -> int:
@@ -46,7 +84,8 @@ def connection_cap() -> int:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return MAX_CLIENT_CONNECTIONS
-    return max(1, min(MAX_CLIENT_CONNECTIONS, soft - RESERVED_DESCRIPTORS))
+    room = soft - RESERVED_DESCRIPTORS
+    return max(1, min(MAX_CLIENT_CONNECTIONS, room - accept_slack()))
 
 
 class ClientPort:
@@ -67,7 +106,9 @@ class ClientPort:
         self.router = Router()
         self.connections: set[HttpConnection] = set()
         self.max_connections = connection_cap()
-        self.buffered_bytes = 0  # of request bodies that are still incomplete
+        self.buffered_bytes = 0  # of requests that are still incomplete, or wait
+        self.unsent_bytes = 0  # of answers to clients that do not keep up
+        self.patience = PATIENT
         self.draining = False
         self._last_gone = asyncio.Event()  # set when a draining port has lost its last connection
         self._timer: asyncio.TimerHandle | None = None
@@ -118,6 +159,7 @@ class ClientPort:
 
     def _tick(self) -> None:
         self._refresh()
+        self._choose_patience()
         self.sweep()
         self._timer = self.loop.call_later(1.0, self._tick)
 
@@ -133,6 +175,24 @@ class ClientPort:
         ) % (JSON + self.cluster_header, self.date_line)
         self.ok_answer = status_line(200, False) + rest
         self.created_answer = status_line(201, False) + rest
+
+    def _choose_patience(self) -> None:
+        """Give slow and idle clients their usual time only while there is room for others."""
+        pressed = (
+            len(self.connections) > PRESSED_SHARE * self.max_connections
+            or self.buffered_bytes > PRESSED_SHARE * MAX_BUFFERED_BODY_BYTES
+            or self.unsent_bytes > PRESSED_SHARE * MAX_UNSENT_BYTES
+        )
+        if pressed and self.patience is PATIENT:
+            log.warning(
+                "%d of at most %d client connections, %d MiB of unfinished requests and %d MiB of "
+                "answers that nobody takes: slow and idle clients are cut off sooner",
+                len(self.connections),
+                self.max_connections,
+                self.buffered_bytes >> 20,
+                self.unsent_bytes >> 20,
+            )
+        self.patience = PRESSED if pressed else PATIENT
 
     def sweep(self) -> None:
         """End the connections that have exceeded a deadline, some in each turn of the loop."""

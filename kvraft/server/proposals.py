@@ -44,6 +44,7 @@ class ProposalTable:
 
     def __init__(self) -> None:
         self._pending: dict[int, Pending] = {}
+        self._bytes = 0
         self.queue: deque[Pending] = deque()
         self.durations = Histogram(DURATION_BOUNDS_S)  # of those that were applied
         self.failed = 0  # answered without having been seen in the log
@@ -54,11 +55,15 @@ class ProposalTable:
 
     def is_full(self) -> bool:
         """Whether further writes have to be refused."""
-        return len(self._pending) >= limits.MAX_PENDING_PROPOSALS
+        return (
+            len(self._pending) >= limits.MAX_PENDING_PROPOSALS
+            or self._bytes >= limits.MAX_PENDING_BYTES
+        )
 
     def add(self, request_id: int, pending: Pending) -> None:
         """Take in a new write."""
         self._pending[request_id] = pending
+        self._bytes += len(pending.payload)
         self.queue.append(pending)
 
     def take_batch(self, max_entries: int, max_bytes: int) -> tuple[list[Pending], bool]:
@@ -88,6 +93,7 @@ class ProposalTable:
         pending = self._pending.pop(request_id, None)
         if pending is not None:
             pending.answered = True
+            self._bytes -= len(pending.payload)
             if type(outcome) is Unavailable:
                 self.failed += 1
             else:

@@ -89,6 +89,8 @@ class PeerConnection(asyncio.Protocol):
         self._head_bytes = 0
         self.sender = 0  # once the stream is accepted
         self._task: asyncio.Task[None] | None = None
+        self._silence: asyncio.TimerHandle | None = None
+        self._asked_s = 0.0
 
     # --- asyncio ------------------------------------------------------------------------
 
@@ -96,11 +98,12 @@ class PeerConnection(asyncio.Protocol):
         # uvloop's transports do not derive from asyncio's, they only behave like them.
         transport = cast("asyncio.Transport", transport)
         self._transport = transport
-        if len(self._connections) >= limits.MAX_PEER_CONNECTIONS:
+        if len(self._connections) >= limits.MAX_PEER_CONNECTIONS and not self._made_room():
             self._port.warn("too many connections on the peer port, one was refused")
             transport.abort()
             return
         self._connections.add(self)
+        self._expect_request()
 
     def data_received(self, data: bytes) -> None:
         if self._decoder is not None:
@@ -111,11 +114,34 @@ class PeerConnection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._connections.discard(self)
         self._parser = None
+        self._expect_nothing()
 
     def abort(self) -> None:
         """Cut the connection now."""
         if self._transport is not None:
             self._transport.abort()
+
+    def _made_room(self) -> bool:
+        """Cut whoever has been asking for the longest time, but no stream of a member."""
+        others = [other for other in self._connections if other._parser is not None]
+        if not others:
+            return False
+        oldest = min(others, key=lambda other: other._asked_s)
+        self._connections.discard(oldest)
+        oldest.abort()
+        return True
+
+    def _expect_request(self) -> None:
+        """Nobody who has not introduced himself keeps a place that members need."""
+        loop = asyncio.get_running_loop()
+        self._expect_nothing()
+        self._asked_s = loop.time()
+        self._silence = loop.call_later(limits.PEER_REQUEST_TIMEOUT_S, self.abort)
+
+    def _expect_nothing(self) -> None:
+        if self._silence is not None:
+            self._silence.cancel()
+            self._silence = None
 
     # --- HTTP ---------------------------------------------------------------------------
 
@@ -143,6 +169,7 @@ class PeerConnection(asyncio.Protocol):
         self._url = b""
         self._headers = {}
         self._head_bytes = 0
+        self._expect_request()
 
     def _parse(self, data: bytes) -> None:
         assert self._parser is not None
@@ -168,6 +195,7 @@ class PeerConnection(asyncio.Protocol):
             return
         assert hello is not None
         assert self._transport is not None
+        self._expect_nothing()
         self.sender = hello.sender
         self._transport.write(ACCEPTANCE)
         self._port.called_by(hello)

@@ -148,6 +148,6 @@ def test_the_date_is_refreshed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_cap_leaves_descriptors_for_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
-    for soft, cap in ((1024, 874), (100, 1), (1 << 20, limits.MAX_CLIENT_CONNECTIONS), (-1, 16384)):
+    for soft, cap in ((1024, 656), (100, 1), (1 << 20, limits.MAX_CLIENT_CONNECTIONS), (-1, 16384)):
         monkeypatch.setattr("resource.getrlimit", lambda _, soft=soft: (soft, soft))
         assert connection_cap() == cap

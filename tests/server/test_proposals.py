@@ -116,3 +116,14 @@ def test_there_is_a_limit(writers: Writers, monkeypatch: pytest.MonkeyPatch) -> 
     assert writers.table.is_full()
     writers.table.answer(1, LOST)
     assert not writers.table.is_full()
+
+
+def test_the_table_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MAX_PENDING_BYTES", 100)
+    table = ProposalTable()
+    for number in range(2):
+        assert not table.is_full()
+        table.add(number, Pending(b"x" * 60, False, lambda _: None, 0))
+    assert table.is_full()
+    table.answer(0, Unavailable("gone"))
+    assert not table.is_full()

@@ -212,6 +212,34 @@ async def test_connections_are_bounded(port: Port, monkeypatch: pytest.MonkeyPat
         await third.upgrade()
 
 
+async def test_who_does_not_introduce_himself_makes_room(
+    port: Port, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "MAX_PEER_CONNECTIONS", 2)
+    async with calling(port) as member, calling(port) as silent:
+        await member.upgrade()
+        await until(lambda: len(port.connections) == 2)
+        async with calling(port) as second:
+            await second.upgrade()
+            assert await silent.rest() == b""
+            member.send(encode(BEAT))
+            await port.member.arrived.wait()
+    assert port.member.warnings == []
+
+
+@pytest.mark.parametrize("said", [b"", b"GET /vers", b"GET /version HTTP/1.1\r\nHost: x\r\n\r\n"])
+async def test_connections_without_a_request_end(
+    port: Port, monkeypatch: pytest.MonkeyPatch, said: bytes
+) -> None:
+    monkeypatch.setattr(limits, "PEER_REQUEST_TIMEOUT_S", 0.05)
+    async with calling(port) as member, calling(port) as other:
+        await member.upgrade()
+        other.send(said)
+        await other.rest()
+        member.send(encode(BEAT))
+        await port.member.arrived.wait()
+
+
 async def test_connections_that_end_are_forgotten(port: Port) -> None:
     for path in (STREAM_PATH, SNAPSHOT_PATH):
         async with calling(port) as caller:
