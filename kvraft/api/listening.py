@@ -91,22 +91,30 @@ async def listen(
     """
     backlog = usual_backlog() if backlog is None else backlog
     bound = await bind(loop, host, port, backlog) if sockets is None else tuple(sockets)
-    if context is None:
-        servers = [await loop.create_server(factory, sock=sock, backlog=backlog) for sock in bound]
-        return _PlainListener(servers)
+    try:
+        if context is None:
+            servers = [
+                await loop.create_server(factory, sock=sock, backlog=backlog) for sock in bound
+            ]
+            return _PlainListener(servers)
+        for sock in bound:
+            sock.listen(backlog)
+    except OSError as error:  # somebody else has begun to listen since
+        raise _named(error, host, port) from error
     source = (lambda: context) if isinstance(context, ssl.SSLContext) else context
     return TlsListener(loop, factory, bound, source)
 
 
 async def bind(
-    loop: AbstractEventLoop, host: str, port: int, backlog: int | None = None
+    loop: AbstractEventLoop, host: str, port: int, backlog: int = 0
 ) -> tuple[socket.socket, ...]:
-    """Take an address: from now on connections wait until `listen` gets these sockets.
+    """Take an address. From now on connections wait until `listen` gets these sockets; with a
+    backlog of 0 they are refused until then.
 
     Raises OSError, naming the address as Go does.
     """
     try:
-        return await _bind(loop, host, port, usual_backlog() if backlog is None else backlog)
+        return await _bind(loop, host, port, backlog)
     except OSError as error:
         raise _named(error, host, port) from error
 
@@ -153,7 +161,8 @@ async def _bind(
             if family == socket.AF_INET6:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.bind(address)
-            sock.listen(backlog)
+            if backlog:
+                sock.listen(backlog)
             _keep_alive(sock)
     except OSError:
         for sock in sockets:

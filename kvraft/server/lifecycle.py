@@ -18,17 +18,17 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
 
 from kvraft.api.guards import Guards
-from kvraft.api.listening import Listener, bind, listen
+from kvraft.api.listening import Listener, bind, listen, usual_backlog
 from kvraft.api.port import ClientPort
 from kvraft.api.profiling import add_profiling_routes
 from kvraft.clock import SystemClock
+from kvraft.discovery.errors import ClusterFull
 from kvraft.errors import StorageError
-from kvraft.proxy import state as proxy_state
-from kvraft.proxy.main import ProxyServer
 from kvraft.server import bootstrap, logs, modes, process, supervision
 from kvraft.server.certificates import Certificates
 from kvraft.server.collector import Collector
 from kvraft.server.ids import format_id
+from kvraft.server.initial import first_peer_urls
 from kvraft.server.member import Bound, Member
 from kvraft.server.modes import Mode, StartRefused, refused
 from kvraft.server.notify import Notifier
@@ -41,6 +41,7 @@ from kvraft.storage import PosixFiles
 from kvraft.transport.tls import TlsError
 
 if TYPE_CHECKING:
+    from kvraft.proxy.main import ProxyServer
     from kvraft.server.config import ServerConfig
 
 DRAIN_SECONDS: Final = 0.5
@@ -150,7 +151,13 @@ async def _start(config: ServerConfig, ending: _Ending) -> Server:
     if mode is Mode.PROXY or (mode is Mode.EMPTY and config.proxy != "off"):
         return await _start_proxy(config, ending)
     supervision.check_descriptor_limit()
-    return await start_member(config, ending.fatal, on_removed=lambda: ending.by(0))
+    try:
+        return await start_member(config, ending.fatal, on_removed=lambda: ending.by(0))
+    except ClusterFull as full:
+        if mode is Mode.MEMBER or config.discovery_fallback != "proxy":
+            raise StartRefused(*full.lines) from full
+    _main_log.log(logs.NOTICE, "discovery cluster full, falling back to proxy")
+    return await _start_proxy(config, ending)
 
 
 # --- a member -------------------------------------------------------------------------------
@@ -240,7 +247,7 @@ async def start_member(
     on_removed: Callable[[], None],
     alone: bool = True,
 ) -> MemberServer:
-    """Start a member and open its ports. Raises StartRefused.
+    """Start a member and open its ports. Raises StartRefused, or ClusterFull of discovery.
 
     `on_removed` is called when the member has been removed from its cluster and may end now;
     `alone` says that the process is there for the member only, and may be tuned to it.
@@ -272,17 +279,18 @@ async def start_member(
 
 
 async def _bind(config: ServerConfig) -> dict[str, tuple[socket.socket, ...]]:
-    """Take all addresses; who connects from now on is served when the member is."""
+    """Take all addresses. Clients who connect from now on are served when the member is ready;
+    peers are refused until then, so that they need not wait to hear that nobody is there."""
     loop = asyncio.get_running_loop()
     bound: dict[str, tuple[socket.socket, ...]] = {}
-    for purpose, urls in (
-        ("peers", config.listen_peer_urls),
-        ("client requests", config.listen_client_urls),
+    for purpose, urls, backlog in (
+        ("peers", config.listen_peer_urls, 0),
+        ("client requests", config.listen_client_urls, usual_backlog()),
     ):
         for url in urls:
             where = address(url)
             try:
-                bound[url] = await bind(loop, where.host, where.port)
+                bound[url] = await bind(loop, where.host, where.port, backlog)
             except OSError as error:
                 for sock in (sock for sockets in bound.values() for sock in sockets):
                     sock.close()
@@ -364,17 +372,21 @@ class _Proxy:
 
 
 async def _start_proxy(config: ServerConfig, ending: _Ending) -> Server:
+    # A member need not load the HTTP client and server of a proxy.
+    from kvraft.proxy import state
+    from kvraft.proxy.main import ProxyServer
+
     modes.make_data_dir(PosixFiles(), config.data_dir)
     try:
-        saved = proxy_state.load(config.data_dir)
-        path = proxy_state.cluster_file(config.data_dir)
+        saved = state.load(config.data_dir)
+        path = state.cluster_file(config.data_dir)
         if saved is not None:
             urls = saved
             _warn_of_ignored_sources(config, path)
             shown = " ".join(urls)
             _main_log.info('proxy: using peer urls [%s] from cluster file "%s"', shown, path)
         else:
-            urls = await _proxied_cluster(config)
+            urls = await first_peer_urls(config)
             _main_log.info("proxy: using peer urls [%s]", " ".join(urls))
         server = ProxyServer(config, urls, ending.fatal)
         await server.start()
@@ -393,10 +405,3 @@ def _warn_of_ignored_sources(config: ServerConfig, path: str) -> None:
         _main_log.warning('discovery token %s "%s"', ignored, path)
     if config.discovery_srv:
         _main_log.warning('DNS SRV discovery %s "%s"', ignored, path)
-
-
-async def _proxied_cluster(config: ServerConfig) -> tuple[str, ...]:
-    """Where to look for members before any has been found."""
-    if config.discovery or config.discovery_srv:
-        raise refused("flags -discovery and -discovery-srv are not supported yet")
-    return tuple(sorted(url for urls in config.initial_cluster.values() for url in urls))

@@ -19,6 +19,7 @@ from kvraft.raft.entry import NO_STATE
 from kvraft.server import announcer, bootstrap, ids, joining, logs, membership, modes
 from kvraft.server import config as configuration
 from kvraft.server.ids import format_id
+from kvraft.server.initial import with_first_members
 from kvraft.server.joining import JoinError, RemovedError
 from kvraft.server.logs import LogLine
 from kvraft.server.modes import StartRefused, refused
@@ -63,7 +64,7 @@ class _Ready(NamedTuple):
 async def open_member(config: ServerConfig, context: ContextSource) -> Opened:
     """Open or create the data directory; `context` is for asking other members.
 
-    Raises StartRefused.
+    Raises StartRefused, or ClusterFull where the flags lead to a cluster that others have filled.
     """
     try:
         return await _open(PosixFiles(), config, context)
@@ -162,8 +163,7 @@ def _check_same_cluster(config: ServerConfig, recovered: Recovered, store: Store
 
 async def _found_cluster(files: Files, config: ServerConfig, context: ContextSource) -> _Ready:
     """A member of a new cluster, unless its peers have seen it before."""
-    if config.discovery or config.discovery_srv:
-        raise refused("flags -discovery and -discovery-srv are not supported yet")
+    config = await with_first_members(config)
     refusal = await asyncio.to_thread(configuration.check_new_cluster, config)
     if refusal is not None:
         raise StartRefused(*refusal.lines)
@@ -183,6 +183,7 @@ async def _join(files: Files, config: ServerConfig, context: ContextSource) -> _
     """A member that was added to a running cluster: its log is empty, the leader fills it."""
     if config.discovery:
         raise refused("discovery URL should not be set when joining existing initial cluster")
+    config = await with_first_members(config)
     refusal = configuration.check_joining(config)
     if refusal is not None:
         raise StartRefused(*refusal.lines)
