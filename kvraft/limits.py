@@ -91,6 +91,11 @@ WAL_SEGMENT_BYTES: Final = 64_000_000  # a segment is closed at this size; what 
 WAL_RECORD_BYTES: Final = 128 << 20  # one record: twice what a leader holds uncommitted
 SNAPSHOTS_KEPT: Final = 2  # at least: the newest may turn out unreadable
 
+# --- backups ---------------------------------------------------------------------------
+MAX_BACKUPS: Final = 2  # at a time: each holds a view, and what is changed meanwhile twice
+FORCE_PROBE_TIMEOUT_MS: Final = 2000  # a member that takes longer is not one that leads anybody
+PURGE_INTERVAL_S: Final = 30  # how often old files are looked for; what etcd 2.3 does
+
 # --- consensus, bookkeeping ------------------------------------------------------------
 ENTRY_OVERHEAD_BYTES: Final = 64  # what an entry costs beside its data: tuple, ints, framing
 PROMOTE_LAG_ENTRIES: Final = 1000  # a learner this close catches up within a heartbeat or two

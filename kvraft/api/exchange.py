@@ -206,6 +206,20 @@ class Exchange:
         self._stream = stream
         stream.resume()
 
+    def streaming(self, headers: bytes, stream: Stream) -> None:
+        """Answer with what a stream writes."""
+        if self._gone:
+            stream.abandon()
+            return
+        self._begin(200, headers)
+        if self._head_only:
+            stream.abandon()
+            self._account(200)
+            self._finish()
+            return
+        self._stream = stream
+        stream.resume()
+
     # --- any other answer --------------------------------------------------------------
 
     def respond(self, status: int, headers: bytes, body: bytes, guessed: bytes = b"") -> None:

@@ -26,6 +26,7 @@ from typing import Final, NamedTuple
 
 from kvraft.api.access import AccessControl
 from kvraft.api.auth import add_auth_routes
+from kvraft.api.backup import add_backup_route
 from kvraft.api.connection import HttpConnection
 from kvraft.api.debug import add_debug_routes
 from kvraft.api.figures import HttpFigures
@@ -121,6 +122,7 @@ class ClientPort:
         add_statistics_routes(self.router, service)
         add_debug_routes(self.router, service)
         self.router.add(b"/metrics", (), MetricsRoute(self))
+        add_backup_route(self.router, service, loop)
         self._refresh()
 
     def connection(self) -> HttpConnection:

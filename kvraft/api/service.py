@@ -9,7 +9,7 @@ event loop's thread; nothing here is awaited, so that a request costs no future.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -104,6 +104,22 @@ class Diagnostics(Protocol):
         """Log from this level on; False if there is no such level."""
 
 
+class Backup(Protocol):
+    """A frozen copy of everything, to be taken at leisure; `close` has to be called in the end."""
+
+    etcd_index: int
+    raft_index: int
+    raft_term: int
+    file_name: str
+
+    def parts(self) -> Iterator[Callable[[], bytes]]:
+        """Each step takes a short slice on the loop; what it gives makes the bytes of the next
+        part, which may take longer and may be done in any thread, one after the other."""
+
+    def close(self) -> None:
+        """Let go of the copy."""
+
+
 class Service(Protocol):
     """A member of a cluster, as far as its clients are concerned."""
 
@@ -155,6 +171,9 @@ class Service(Protocol):
 
     def leader_stats(self) -> dict[str, object] | None:
         """The document of `/v2/stats/leader`; None if this member does not lead."""
+
+    def begin_backup(self) -> Backup:
+        """Freeze what this member has applied."""
 
     def accepting(self) -> bool:
         """False until everything known to be committed has been applied."""

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from kvraft.transport.hub import PeerHub
 
 _log = logger("etcdserver")
+_file_log = logger("fileutil")
 
 ROUNDS_PER_TURN = 8
 """Rounds of work before other callbacks get the loop: each is bounded by MAX_APPLY_ENTRIES."""
@@ -97,6 +98,7 @@ class Driver:
         self._hub = hub
         self._next_tick = self._loop.time() + self._tick_seconds
         self._tick_handle = self._loop.call_at(self._next_tick, self._tick)
+        self._spawn(self._purge_regularly())
         self.wake()
 
     async def transfer_leadership(self) -> None:
@@ -327,13 +329,26 @@ class Driver:
             timer.finish()
             self._replica.snapshot_done(job.meta)
             _log.info("saved snapshot at index %d", job.meta.index)
-            await run(partial(storage.purge, self._max_snapshots, self._max_wals))
+            await self._purge()
         except DiskFull as error:
             self._replica.snapshot_failed()
             self._metrics.snapshots_failed += 1
             _log.error("cannot save a snapshot: %s", error)
         except (OSError, StorageError) as error:
             self._on_fatal(error)
+
+    async def _purge_regularly(self) -> None:
+        try:
+            while True:
+                await self._purge()
+                await asyncio.sleep(limits.PURGE_INTERVAL_S)
+        except (OSError, StorageError) as error:
+            self._on_fatal(error)
+
+    async def _purge(self) -> None:
+        purge = partial(self._storage.purge, self._max_snapshots, self._max_wals)
+        for path in await self._snapshot_thread.run(purge):
+            _file_log.info("purged file %s successfully", path)
 
     def _start_transfer(self, message: InstallSnapshot) -> None:
         if message.to not in self._sending_snapshots:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -31,10 +32,12 @@ from kvraft.raft.message import InstallSnapshot
 from kvraft.server import membership
 from kvraft.server.addressbook import AddressBook
 from kvraft.server.announcer import SERVER_VERSION, Announcer, Downgrade
+from kvraft.server.backup import OnlineBackup
 from kvraft.server.diagnostics import MemberDiagnostics
 from kvraft.server.driver import Driver
 from kvraft.server.durations import go_duration
 from kvraft.server.exposition import Parts
+from kvraft.server.forcing import LEADER_PATH
 from kvraft.server.frames import FRAME_NUMBERS, frame_from_wire
 from kvraft.server.ids import format_id
 from kvraft.server.logs import logger
@@ -42,6 +45,7 @@ from kvraft.server.metrics import Metrics
 from kvraft.server.observing import Observer
 from kvraft.server.peerstats import PeerStats
 from kvraft.server.urls import address
+from kvraft.storage import Identity
 from kvraft.store.codec import Restorer
 from kvraft.store.errors import CorruptSnapshot
 from kvraft.transport.codec import FrameEncoder, MalformedFrame
@@ -54,7 +58,7 @@ if TYPE_CHECKING:
     from kvraft.server.proposals import Done
     from kvraft.server.reads import Barrier
     from kvraft.server.replica import Replica
-    from kvraft.storage import Identity, Storage
+    from kvraft.storage import Storage
     from kvraft.store.request import Request
     from kvraft.store.store import Store
     from kvraft.transport.handshake import Hello
@@ -249,6 +253,13 @@ class Member:
         self._replica.read_barrier(done)
         self._driver.wake()
 
+    def begin_backup(self) -> OnlineBackup:
+        """See `Service.begin_backup`."""
+        identity = Identity(self.member_id, self.cluster_id)
+        backup = OnlineBackup(identity, self._replica, int(time.time()))
+        _log.info("sending a backup at index %d", backup.raft_index)
+        return backup
+
     def accepting(self) -> bool:
         """See `Service.accepting`."""
         return self._replica.accepting()
@@ -384,6 +395,10 @@ class Member:
             version = {"etcdserver": SERVER_VERSION, "etcdcluster": self.cluster_version}
             version["etcdcluster"] = version["etcdcluster"] or "not_decided"
             return Document("application/json", json.dumps(version, separators=(",", ":")).encode())
+        if path == LEADER_PATH:
+            leader = self._replica.core.leader
+            body = json.dumps({"leader": format_id(leader) if leader else ""})
+            return Document("application/json", body.encode())
         if path == "/raft/probing":
             now = _timestamp(datetime.now(UTC))
             body = json.dumps({"OK": True, "Now": now}, separators=(",", ":")) + "\n"

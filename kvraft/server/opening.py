@@ -11,12 +11,13 @@ import asyncio
 import logging
 import posixpath
 import time
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from kvraft import limits
 from kvraft.errors import Corrupt, Locked, StorageError
 from kvraft.raft.entry import NO_STATE
-from kvraft.server import announcer, bootstrap, ids, joining, logs, membership, modes
+from kvraft.server import announcer, bootstrap, forcing, ids, joining, logs, membership, modes
 from kvraft.server import config as configuration
 from kvraft.server.ids import format_id
 from kvraft.server.initial import with_first_members
@@ -34,6 +35,11 @@ if TYPE_CHECKING:
     from kvraft.server.config import ServerConfig
     from kvraft.storage import Files, Identity
     from kvraft.transport.tls import ContextSource
+
+_NOTHING_TO_FORCE = (
+    "--force-new-cluster needs the data of a member, and %s holds none; give the --data-dir of the"
+    " member that is to go on alone, or make a new one out of a backup: kvraft restore --help"
+)
 
 _log = logs.logger("etcdserver")
 
@@ -82,6 +88,8 @@ async def _open(files: Files, config: ServerConfig, context: ContextSource) -> O
     modes.make_data_dir(files, config.data_dir)
     if Storage.exists(files, config.data_dir, config.wal_dir):
         found = _reopen(files, config)
+    elif config.force_new_cluster:
+        raise refused(_NOTHING_TO_FORCE % config.data_dir, "etcdserver")
     elif config.initial_cluster_state == "new":
         found = await _found_cluster(files, config, context)
     else:
@@ -89,6 +97,8 @@ async def _open(files: Files, config: ServerConfig, context: ContextSource) -> O
     storage, recovered, founders, known_members = found
     try:
         store = _restore(storage, recovered)
+        if config.force_new_cluster:
+            recovered = await _force(config, storage, recovered, store, context)
         if not founders:
             _check_same_cluster(config, recovered, store)
         start = next_start(files, config.data_dir, int(time.time()))
@@ -103,8 +113,6 @@ async def _open(files: Files, config: ServerConfig, context: ContextSource) -> O
 
 def _reopen(files: Files, config: ServerConfig) -> _Ready:
     modes.check_writable(files, config.data_dir, config.wal_dir)
-    if config.force_new_cluster:
-        raise refused("flag -force-new-cluster is not supported yet")
     wal_dir = config.wal_dir or posixpath.join(config.data_dir, "member", "wal")
     ignored = "ignored since a cluster has already been initialized. Valid log found at"
     if config.discovery:
@@ -115,6 +123,8 @@ def _reopen(files: Files, config: ServerConfig) -> _Ready:
     storage, recovered = Storage.open(files, config.data_dir, config.wal_dir)
     for note in recovered.repaired:
         _log.warning("%s", note)
+    if config.force_new_cluster:
+        return _Ready(storage, recovered)
     own, cluster = (format_id(i) for i in recovered.identity)
     commit = recovered.hard_state.commit
     _log.info("restarting member %s in cluster %s at commit index %d", own, cluster, commit)
@@ -131,6 +141,22 @@ def _restore(storage: Storage, recovered: Recovered) -> Store:
         raise Corrupt(
             "the newest snapshot", 0, str(error), "restore this member from the others"
         ) from error
+
+
+async def _force(
+    config: ServerConfig,
+    storage: Storage,
+    recovered: Recovered,
+    store: Store,
+    context: ContextSource,
+) -> Recovered:
+    """Make this member the only one of its cluster, unless the others are still one."""
+    probe = partial(forcing.ask_members, context=context)
+    urls = config.initial_advertise_peer_urls
+    try:
+        return await forcing.force_new_cluster(storage, recovered, store, urls, probe)
+    except forcing.ForcingRefused as error:
+        raise refused(str(error), "etcdserver") from error
 
 
 def _check_same_cluster(config: ServerConfig, recovered: Recovered, store: Store) -> None:

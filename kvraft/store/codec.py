@@ -19,12 +19,17 @@ number of nodes; a chunk that is damaged or out of place raises CorruptSnapshot 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Final
 
 from msgpack import packb, unpackb
 
-from kvraft.limits import HISTORY_EVENTS, MAX_PATH_DEPTH, SNAPSHOT_CHUNK_BYTES
+from kvraft.limits import (
+    HISTORY_EVENTS,
+    MAX_PATH_DEPTH,
+    SNAPSHOT_CHUNK_BYTES,
+    SNAPSHOT_CHUNK_NODES,
+)
 from kvraft.store import event as actions
 from kvraft.store.errors import CorruptSnapshot
 from kvraft.store.event import Event
@@ -37,10 +42,10 @@ from kvraft.store.view import Picture, Pictures
 if TYPE_CHECKING:
     from kvraft.store.store import Store
 
-__all__ = ["Restorer", "SnapshotView", "State"]
+__all__ = ["NODES", "Restorer", "SnapshotView", "State", "with_records"]
 
 _FORMAT: Final = 1
-_HEADER, _RECORDS, _HISTORY, _NODES, _FINAL = range(5)
+_HEADER, RECORDS, _HISTORY, NODES, _FINAL = range(5)
 _ACTIONS: Final = (
     actions.SET,
     actions.CREATE,
@@ -97,13 +102,13 @@ class SnapshotView(Picture):
                 (len(name) + len(value), (name, value)) for name, value in self._records
             )
             for rows in _grouped(records, max_nodes):
-                yield _pack([_RECORDS, rows])
+                yield _pack([RECORDS, rows])
             for rows in _grouped(map(_event_row, self._history), max_nodes):
                 yield _pack([_HISTORY, rows])
             count = 0
             for rows in _grouped(self._node_rows(), max_nodes):
                 count += len(rows)
-                yield _pack([_NODES, rows])
+                yield _pack([NODES, rows])
             yield _pack([_FINAL, count])
         finally:
             self.close()
@@ -128,6 +133,32 @@ class SnapshotView(Picture):
                 stack.pop()
                 if stack:
                     yield 0, None
+
+
+def with_records(
+    chunks: Iterable[bytes], edit: Callable[[dict[bytes, bytes]], dict[bytes, bytes]]
+) -> Iterator[bytes]:
+    """The same snapshot with other records of the server; no index moves. The chunks have to be
+    proved already; raises CorruptSnapshot for what is no chunk."""
+    records: dict[bytes, bytes] = {}
+    edited = False
+    for chunk in chunks:
+        try:
+            kind, *parts = unpackb(chunk)
+            if kind == RECORDS:
+                records.update(parts[0])
+        except Exception as error:  # as in Restorer.feed
+            raise CorruptSnapshot(f"a chunk that is no chunk: {error!r}") from error
+        if kind == RECORDS:
+            continue
+        if kind > RECORDS and not edited:
+            edited = True
+            rows = (
+                (len(name) + len(value), (name, value)) for name, value in edit(records).items()
+            )
+            for group in _grouped(rows, SNAPSHOT_CHUNK_NODES):
+                yield _pack([RECORDS, group])
+        yield chunk
 
 
 def _pack(document: list[Any]) -> bytes:

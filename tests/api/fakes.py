@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import uvloop
 
@@ -53,6 +53,27 @@ class FakeDiagnostics:
         return level.upper() in ("INFO", "DEBUG")
 
 
+class FakeBackup:
+    """A backup of given parts."""
+
+    def __init__(self, index: int, parts: list[bytes]) -> None:
+        self.etcd_index = index
+        self.raft_index = 17
+        self.raft_term = 3
+        self.file_name = "x.backup"
+        self.closed = 0
+        self.taken = 0
+        self._parts = parts
+
+    def parts(self) -> Iterator[Callable[[], bytes]]:
+        for part in self._parts:
+            self.taken += 1
+            yield part[:].strip
+
+    def close(self) -> None:
+        self.closed += 1
+
+
 class FakeService:
     """A service of one member that agrees with itself."""
 
@@ -70,6 +91,8 @@ class FakeService:
         self.unavailable: Unavailable | None = None
         self.held: list[tuple[Request, WriteDone]] | None = None
         self.held_barriers: list[BarrierDone] | None = None
+        self.backups: list[FakeBackup] = []
+        self.backup_parts = [b"head", b"x" * 100_000, b"end"]
         self.changes: list[MemberChange] = []
         self.change_outcome: ChangeOutcome = None
         self.record(b"/0/members/7924593a81a969fd/raftAttributes", create=True)
@@ -148,6 +171,10 @@ class FakeService:
 
     def leader_stats(self) -> dict[str, object] | None:
         return {"leader": f"{MEMBER.id:x}", "followers": {}} if self.leads else None
+
+    def begin_backup(self) -> FakeBackup:
+        self.backups.append(FakeBackup(self.store.index, self.backup_parts))
+        return self.backups[-1]
 
     def accepting(self) -> bool:
         return self.ready
