@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import binascii
 import logging
+import re
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
 from typing import Final, NamedTuple
@@ -30,6 +31,10 @@ from kvraft.limits import GUEST_LOG_INTERVAL_S
 
 INSUFFICIENT: Final = "Insufficient credentials"
 BUSY: Final = "too many passwords are being checked or changed; try again"
+# As strict as Go: the library's own strictness differs between its versions.
+_BASE64: Final = re.compile(
+    rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?"
+).fullmatch
 _log: Final = logging.getLogger("kvraft.etcdhttp")
 
 
@@ -42,12 +47,10 @@ class Credentials(NamedTuple):
 
 def parse_basic(header: bytes) -> Credentials | None:
     """Read an Authorization header; None if it is of another scheme or malformed."""
-    if header[:6].lower() != b"basic ":
+    encoded = header[6:]
+    if header[:6].lower() != b"basic " or not _BASE64(encoded):
         return None
-    try:
-        decoded = binascii.a2b_base64(header[6:], strict_mode=True)
-    except ValueError:
-        return None
+    decoded = binascii.a2b_base64(encoded)
     name, colon, password = decoded.partition(b":")
     if not colon:
         return None
@@ -87,13 +90,13 @@ class AccessControl:
         self._service = service
         self._loop = loop
         self._gate = gate
-        self._passwords = Passwords(loop)
-        self.auth = AuthStore(service, self._passwords)
+        self.passwords = Passwords(loop)
+        self.auth = AuthStore(service, self.passwords)
         self._guest_logged_s = -float(GUEST_LOG_INTERVAL_S)
 
     def close(self) -> None:
         """Check no more passwords."""
-        self._passwords.close()
+        self.passwords.close()
 
     # --- keys ---------------------------------------------------------------------------
 
@@ -251,9 +254,9 @@ class AccessControl:
             else:
                 accepted(present)
 
-        matches = self._passwords.recall(name, expected, password)
+        matches = self.passwords.recall(name, expected, password)
         if matches is None:
-            self._passwords.check(name, expected, password, known)
+            self.passwords.check(name, expected, password, known)
         else:
             known(matches)
 
