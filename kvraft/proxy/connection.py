@@ -8,9 +8,12 @@ this. Knows nothing of what is served.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Final, NoReturn
 
-from aiohttp import web
+from aiohttp import StreamReader, web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import RawRequestMessage
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 
 from kvraft.api.response import BAD_REQUEST, HEAD_TOO_LARGE, raw_refusal
@@ -24,12 +27,55 @@ from kvraft.limits import (
 from kvraft.server import logs
 
 _FAILED: Final = raw_refusal(500)
+# The order in which Go ends a head; what stands before is sorted.
+_OWN_TAIL: Final = ("Date", "Content-Length", "Connection", "Transfer-Encoding")
+_FORWARDED_TAIL: Final = ("Connection", "Transfer-Encoding")
+
+CORS: Final = web.RequestKey("cors", dict[str, str])
+"""The cross-origin headers of the answer to a request, where it gets any."""
+FORWARDED: Final = web.RequestKey("forwarded", bool)
+"""Set if the answer is a member's."""
+UNTYPED: Final = web.RequestKey("untyped", bool)
+"""Set to true if the member's answer has no Content-Type."""
 
 _log = logs.logger("proxy")
 
 
 class Refused(ConnectionError):
     """The connection ends: its client has been told why, or must see that an answer is cut off."""
+
+
+class ClientRequest(web.BaseRequest):
+    """A request whose answer gets a head as etcd would write it."""
+
+    async def _prepare_hook(self, response: web.StreamResponse) -> None:
+        """Called by aiohttp before it writes a head; its own way of doing that costs a route."""
+        fields = response.headers
+        fields.popall("Server", None)
+        if self.get(UNTYPED):
+            fields.popall("Content-Type", None)
+        fields.update(self.get(CORS, ()))  # in place of a member's, so that none comes twice
+        tail = _FORWARDED_TAIL if self.get(FORWARDED) else _OWN_TAIL
+        last = [(name, value) for name in tail for value in fields.popall(name, ())]
+        rest = sorted(fields.items(), key=lambda field: field[0].lower())
+        fields.clear()
+        fields.extend(rest)
+        fields.extend(last)
+
+
+def request_factory(loop: asyncio.AbstractEventLoop) -> Callable[..., ClientRequest]:
+    """What `web.Server` makes its requests with."""
+
+    def make(
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: web.RequestHandler,
+        writer: AbstractStreamWriter,
+        task: asyncio.Task[None],
+    ) -> ClientRequest:
+        return ClientRequest(message, payload, protocol, writer, task, loop)
+
+    return make
 
 
 class ClientConnection(web.RequestHandler):

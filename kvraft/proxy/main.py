@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final, cast
 
 from aiohttp import web
-from aiohttp.typedefs import Handler, Middleware
 
 from kvraft.api.guards import Guards
 from kvraft.api.listening import Listener, listen
@@ -26,11 +25,11 @@ from kvraft.clock import Clock, SystemClock
 from kvraft.errors import StorageError
 from kvraft.limits import PROXY_FIRST_REFRESH_S
 from kvraft.proxy import state
-from kvraft.proxy.connection import ClientConnection
+from kvraft.proxy.connection import ClientConnection, request_factory
 from kvraft.proxy.director import Director, own_addresses
 from kvraft.proxy.members import BadMemberList, Found, read_members
 from kvraft.proxy.metrics import ProxyMetrics
-from kvraft.proxy.reverse import ReverseProxy, exact_head
+from kvraft.proxy.reverse import ReverseProxy
 from kvraft.proxy.upstream import Broken, Unreachable, Upstream
 from kvraft.server import logs
 from kvraft.server.certificates import Certificates
@@ -81,7 +80,7 @@ class ProxyServer:
         self._complaint = ""
         self._upstream: Upstream | None = None
         self._proxy: ReverseProxy | None = None
-        self._runner: web.AppRunner | None = None
+        self._server: web.Server | None = None
         self._listeners: list[Listener] = []
         self._refreshing: asyncio.Task[None] | None = None
 
@@ -127,8 +126,9 @@ class ProxyServer:
         if self._refreshing is not None:
             self._refreshing.cancel()
             await asyncio.wait([self._refreshing])
-        if self._runner is not None:
-            await self._runner.cleanup()
+        if self._server is not None:
+            self._server.pre_shutdown()
+            await self._server.shutdown(DRAIN_SECONDS)
         if self._upstream is not None:
             await self._upstream.close()
         await self.certificates.stop()
@@ -151,18 +151,14 @@ class ProxyServer:
             readonly=config.proxy == "readonly",
             mark=f"kvraft-{secrets.token_hex(_MARK_BYTES)}",
         )
-        app = web.Application(logger=_log, middlewares=[_all_to(self._proxy)])
-        app.on_response_prepare.append(exact_head)
-        self._runner = web.AppRunner(
-            app,
-            access_log=None,
-            handler_cancellation=True,  # a client that is gone takes its request with it
-            shutdown_timeout=DRAIN_SECONDS,
-        )
-        await self._runner.setup()
         loop = asyncio.get_running_loop()
+        self._server = server = web.Server(
+            self._proxy.handle,
+            request_factory=request_factory(loop),
+            handler_cancellation=True,  # a client that is gone takes its request with it
+        )
         cap = connection_cap() // 2  # each client may need a connection to a member
-        accept = _capped(self._runner, loop, cap)
+        accept = _capped(server, loop, cap)
         for url in config.listen_client_urls:
             where = address(url)
             context = self.certificates.client.listener(url)
@@ -225,16 +221,6 @@ class ProxyServer:
             self._on_fatal(error)
 
 
-def _all_to(proxy: ReverseProxy) -> Middleware:
-    """Serve every target, also those that no route of aiohttp's can match."""
-
-    @web.middleware
-    async def serve(request: web.Request, handler: Handler) -> web.StreamResponse:
-        return await proxy.handle(request)
-
-    return serve
-
-
 def _says_where(config: ServerConfig) -> bool:
     """Whether the advertised URLs are this proxy's; their default is that of members, too."""
     return "advertise-client-urls" in config.given
@@ -259,11 +245,9 @@ class _Overloaded(asyncio.Protocol):
 
 
 def _capped(
-    runner: web.AppRunner, loop: asyncio.AbstractEventLoop, cap: int
+    server: web.Server, loop: asyncio.AbstractEventLoop, cap: int
 ) -> Callable[[], asyncio.BaseProtocol]:
     """The factory of connections, with a bound on their number."""
-    server = runner.server
-    assert server is not None
 
     def accept() -> asyncio.BaseProtocol:
         return _Overloaded() if len(server.connections) >= cap else ClientConnection(server, loop)

@@ -20,7 +20,14 @@ from aiohttp import ClientError, ClientResponse, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from kvraft.api.guards import FOREIGN_HOST, FOREIGN_ORIGIN, Guards, from_browser
-from kvraft.api.response import BAD_REQUEST, MALFORMED_HOST, MISSING_HOST, go_json, message
+from kvraft.api.response import (
+    BAD_REQUEST,
+    CONTINUE,
+    MALFORMED_HOST,
+    MISSING_HOST,
+    go_json,
+    message,
+)
 from kvraft.api.routes import METHOD_NOT_ALLOWED
 from kvraft.api.target import clean_path, decode_path, location, origin_form, redirect_page
 from kvraft.limits import (
@@ -30,7 +37,7 @@ from kvraft.limits import (
     STALL_TIMEOUT_S,
 )
 from kvraft.proxy import headers
-from kvraft.proxy.connection import Refused, refuse
+from kvraft.proxy.connection import CORS, FORWARDED, UNTYPED, Refused, refuse
 from kvraft.proxy.director import Director
 from kvraft.proxy.metrics import (
     CONTENT_TYPE,
@@ -55,12 +62,6 @@ _PLAIN_ERROR: Final = {
 }
 _TEXT: Final = {"Content-Type": "text/plain; charset=utf-8"}
 _HTML: Final = {"Content-Type": "text/html; charset=utf-8"}
-# The order in which Go ends a head; what stands before is sorted.
-_OWN_TAIL: Final = ("Date", "Content-Length", "Connection", "Transfer-Encoding")
-_FORWARDED_TAIL: Final = ("Connection", "Transfer-Encoding")
-_FORWARDED: Final = web.RequestKey("forwarded", bool)
-_CORS: Final = web.RequestKey("cors", dict[str, str])
-_UNTYPED: Final = web.RequestKey("untyped", bool)
 
 _log = logs.logger("proxy")
 
@@ -98,7 +99,7 @@ class ReverseProxy:
         self._buffered_bytes = 0
         self.stopping = False
 
-    async def handle(self, request: web.Request) -> web.StreamResponse:
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Serve one request."""
         if self._readonly and request.method != "GET":
             return _answer(501)
@@ -110,7 +111,7 @@ class ReverseProxy:
 
     # --- before it is forwarded --------------------------------------------------------
 
-    def _admit(self, request: web.Request) -> None:
+    def _admit(self, request: web.BaseRequest) -> None:
         """Check who asks, and note the cross-origin headers of the answer. Raises _Answered."""
         guards, fields = self._guards, request.raw_headers
         hosts = [value for name, value in fields if name.lower() == b"host"]
@@ -128,10 +129,11 @@ class ReverseProxy:
             and not guards.accepts_origin(origin, host)
         ):
             raise _Answered(_answer(403, _PLAIN_ERROR, FOREIGN_ORIGIN))
-        lines = guards.cors_headers(origin).decode("latin-1").splitlines()
-        request[_CORS] = {name: value for name, _, value in (li.partition(": ") for li in lines)}
+        if lines := guards.cors_headers(origin).decode("latin-1").splitlines():
+            fields_of_lines = (line.partition(": ") for line in lines)
+            request[CORS] = {name: value for name, _, value in fields_of_lines}
 
-    async def _route(self, request: web.Request) -> web.StreamResponse:
+    async def _route(self, request: web.BaseRequest) -> web.StreamResponse:
         if request.method == "OPTIONS":
             return _answer(200)
         raw = request.raw_path.encode("utf-8", "surrogateescape")
@@ -153,16 +155,21 @@ class ReverseProxy:
         return await self._forward(request, target.decode("ascii"))
 
     @staticmethod
-    def _redirect(request: web.Request, target: bytes) -> web.Response:
+    def _redirect(request: web.BaseRequest, target: bytes) -> web.Response:
         where = {"Location": target.decode("latin-1")}
         if request.method == "GET":
             return _answer(301, {**_HTML, **where}, redirect_page(target))
         return _answer(301, {**_HTML, **where} if request.method == "HEAD" else where)
 
-    async def _read_body(self, request: web.Request) -> bytes:
+    async def _read_body(self, request: web.BaseRequest) -> bytes:
         """The whole body, as it may have to be sent twice; raises _Answered if there is none."""
         if not request.body_exists:
             return b""
+        content = request.content
+        if content.is_eof() and content.total_raw_bytes <= PROXY_MAX_BODY_BYTES:
+            return content.read_nowait()  # came along with the head, as nearly all of them do
+        if request.headers.get("Expect", "").lower() == "100-continue":
+            await request.writer.write(CONTINUE)
         body = bytearray()
         counted = 0
         try:
@@ -185,7 +192,7 @@ class ReverseProxy:
 
     # --- forwarding --------------------------------------------------------------------
 
-    async def _forward(self, request: web.Request, target: str) -> web.StreamResponse:
+    async def _forward(self, request: web.BaseRequest, target: str) -> web.StreamResponse:
         if headers.has_passed(request.raw_headers, self._mark):
             _log.error("request for %s runs in a circle: an endpoint leads back here", target)
             text = "proxy: this request has been here before, an endpoint leads back to this proxy"
@@ -217,7 +224,7 @@ class ReverseProxy:
                 answer.close()
 
     async def _first_answer(
-        self, request: web.Request, target: str, body: bytes, endpoints: list[str]
+        self, request: web.BaseRequest, target: str, body: bytes, endpoints: list[str]
     ) -> Answer:
         """Ask one endpoint after the other; raises _Answered if none of them answers."""
         tried = 0
@@ -243,7 +250,7 @@ class ReverseProxy:
         _log.info("%s", text)
         raise _Answered(_answer(502, _JSON, message(f"proxy: {text}")))
 
-    def _keeps_origin(self, request: web.Request) -> bool:
+    def _keeps_origin(self, request: web.BaseRequest) -> bool:
         """Whether a member is to judge the Origin, as this proxy has no opinion on it."""
         origin = request.headers.get("Origin")
         if origin is None:
@@ -257,12 +264,12 @@ class ReverseProxy:
         if self._director.fail(endpoint):
             _log.info("marked endpoint %s unavailable", endpoint)
 
-    async def _relay(self, request: web.Request, answer: Answer) -> web.StreamResponse:
+    async def _relay(self, request: web.BaseRequest, answer: Answer) -> web.StreamResponse:
         """Pass an answer on, each piece when it comes."""
         response = answer.response
         passed = headers.for_client(response.raw_headers)
-        request[_FORWARDED] = True
-        request[_UNTYPED] = "Content-Type" not in passed
+        request[FORWARDED] = True
+        request[UNTYPED] = "Content-Type" not in passed
         if answer.body is not None:
             passed.popall("Content-Length", None)
             return web.Response(
@@ -281,7 +288,7 @@ class ReverseProxy:
         return relayed
 
     @staticmethod
-    async def _next_piece(response: ClientResponse, request: web.Request) -> bytes:
+    async def _next_piece(response: ClientResponse, request: web.BaseRequest) -> bytes:
         """What has come of an answer's body; empty at its end.
 
         Raises Refused if the member breaks off: ending the answer in order would tell the client
@@ -292,21 +299,6 @@ class ReverseProxy:
         except (ClientError, OSError, TimeoutError) as error:
             _log.info("the answer to %s was cut off: %s", _client(request), error)
             raise Refused("the member's answer was cut off") from error
-
-
-async def exact_head(request: web.Request, response: web.StreamResponse) -> None:
-    """Bring the head of an answer into the form of etcd's; called before it is written."""
-    fields = response.headers
-    fields.popall("Server", None)
-    if request.get(_UNTYPED):
-        fields.popall("Content-Type", None)
-    fields.update(request.get(_CORS, ()))  # in place of a member's, so that none comes twice
-    tail = _FORWARDED_TAIL if request.get(_FORWARDED) else _OWN_TAIL
-    last = [(name, value) for name in tail for value in fields.popall(name, ())]
-    rest = sorted(fields.items(), key=lambda field: field[0].lower())
-    fields.clear()
-    fields.extend(rest)
-    fields.extend(last)
 
 
 def _answer(
@@ -323,7 +315,7 @@ def _unread(status: int, reason: str) -> _Answered:
     return _Answered(answer)
 
 
-def _client(request: web.Request) -> str:
+def _client(request: web.BaseRequest) -> str:
     """The address that the log names."""
     peer = request.get_extra_info("peername")
     if not peer:
