@@ -125,7 +125,7 @@ class TagOf:
 
     def __call__(self, request: Request) -> bytes:
         """The tag, or nothing for the server's own requests."""
-        if request.op in (Op.SYNC, Op.PUT_RECORD, Op.DELETE_RECORD):
+        if request.op in (Op.SYNC, Op.PUT_RECORD, Op.DELETE_RECORD, Op.CHECK):
             return b""
         return request.value
 
@@ -152,6 +152,8 @@ def execute(model: Model, request: Request) -> Change | Refused | list[Change]:
         return model.in_order(path, value, ttl)
     if op == Op.SYNC:
         return model.sync(request.time_ns)
+    if op == Op.CHECK:
+        return []
     if op == Op.PUT_RECORD:
         return model.put_record(path, request.value, request.directory)
     if op == Op.DELETE_RECORD:

@@ -31,6 +31,8 @@ from prometheus_client.utils import floatToGoString
 from kvraft.api.figures import COUNTED
 from kvraft.raft import message
 from kvraft.raft.core import Role
+from kvraft.server.changes import ChangeReply, ChangeRequest
+from kvraft.server.checks import CheckReport, CheckVerdict
 from kvraft.server.forwarding import Forward, ForwardReply
 from kvraft.server.ids import format_id
 
@@ -62,6 +64,10 @@ MESSAGE_NAMES: Final[dict[type[Any], str]] = {
     message.TimeoutNow: "MsgTimeoutNow",
     Forward: "MsgProp",
     ForwardReply: "MsgPropResp",
+    ChangeRequest: "MsgConfChange",
+    ChangeReply: "MsgConfChangeResp",
+    CheckReport: "MsgCheck",
+    CheckVerdict: "MsgCheckResp",
 }
 """What etcd calls the messages; its later versions for those that 2.3 does not have."""
 

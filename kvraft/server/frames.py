@@ -8,6 +8,7 @@ from kvraft import limits
 from kvraft.raft.entry import ConfChangeKind
 from kvraft.raft.message import MESSAGE_KINDS, MalformedMessage, from_wire
 from kvraft.server.changes import VERDICTS, ChangeReply, ChangeRequest
+from kvraft.server.checks import CheckReport, CheckVerdict
 from kvraft.server.forwarding import Forward, ForwardReply, Verdict
 from kvraft.transport.codec import Frame, MalformedFrame
 
@@ -15,6 +16,8 @@ _FORWARD = 64
 _FORWARD_REPLY = 65
 _CHANGE_REQUEST = 66
 _CHANGE_REPLY = 67
+_CHECK_REPORT = 68
+_CHECK_VERDICT = 69
 _REQUESTED_CHANGES = (ConfChangeKind.ADD_LEARNER, ConfChangeKind.UPDATE, ConfChangeKind.REMOVE)
 _MAX_CONTEXT_BYTES = 8 * limits.MAX_CHANGE_BYTES  # what escaping can make of a body
 _MAX_UINT64 = 2**64 - 1
@@ -25,6 +28,8 @@ FRAME_NUMBERS: dict[type[Frame], int] = {
     ForwardReply: _FORWARD_REPLY,
     ChangeRequest: _CHANGE_REQUEST,
     ChangeReply: _CHANGE_REPLY,
+    CheckReport: _CHECK_REPORT,
+    CheckVerdict: _CHECK_VERDICT,
 }
 
 
@@ -38,6 +43,10 @@ def frame_from_wire(number: int, fields: tuple[Any, ...]) -> Frame:
         return _change_request(fields)
     if number == _CHANGE_REPLY:
         return _change_reply(fields)
+    if number == _CHECK_REPORT:
+        return _check_report(fields)
+    if number == _CHECK_VERDICT:
+        return _check_verdict(fields)
     try:
         return from_wire(number, fields)
     except MalformedMessage as error:
@@ -87,6 +96,32 @@ def _change_reply(fields: tuple[Any, ...]) -> ChangeReply:
     if frame.verdict not in VERDICTS or type(frame.text) is not bytes:
         raise MalformedFrame("answer to a membership change: unknown verdict, or text no bytes")
     return frame
+
+
+def _check_report(fields: tuple[Any, ...]) -> CheckReport:
+    if len(fields) != len(CheckReport._fields):
+        raise MalformedFrame("digest of the data: wrong number of fields")
+    _check_numbers(fields[:5])
+    frame = CheckReport._make(fields)
+    _check_digest(frame.digest)
+    _check_digest(frame.version)
+    return frame
+
+
+def _check_verdict(fields: tuple[Any, ...]) -> CheckVerdict:
+    if len(fields) != len(CheckVerdict._fields):
+        raise MalformedFrame("outcome of a comparison: wrong number of fields")
+    _check_numbers(fields[:5])
+    frame = CheckVerdict._make(fields)
+    if type(frame.agrees) is not bool:
+        raise MalformedFrame("outcome of a comparison: wrong kind of field")
+    _check_digest(frame.digest)
+    return frame
+
+
+def _check_digest(field: Any) -> None:
+    if type(field) is not bytes or len(field) > limits.CHECK_DIGEST_BYTES:
+        raise MalformedFrame("a digest or version that is too long or no bytes")
 
 
 def _check_numbers(fields: tuple[Any, ...]) -> None:

@@ -183,6 +183,8 @@ class MemberServer:
             self._port.slow.limit_s = config.slow_request_ms / 1000
         if config.enable_pprof:
             add_profiling_routes(self._port.router)
+        if config.corrupt_check_interval_s:
+            self.member.corruption.start(config.corrupt_check_interval_s)
         loop = asyncio.get_running_loop()
         for url in config.listen_client_urls:
             where = address(url)

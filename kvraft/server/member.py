@@ -33,10 +33,11 @@ from kvraft.server import membership
 from kvraft.server.addressbook import AddressBook
 from kvraft.server.announcer import SERVER_VERSION, Announcer, Downgrade
 from kvraft.server.backup import OnlineBackup
+from kvraft.server.corruption import CorruptionCheck
 from kvraft.server.diagnostics import MemberDiagnostics
 from kvraft.server.driver import Driver
 from kvraft.server.durations import go_duration
-from kvraft.server.exposition import Parts
+from kvraft.server.exposition import Parts, own_version
 from kvraft.server.forcing import LEADER_PATH
 from kvraft.server.frames import FRAME_NUMBERS, frame_from_wire
 from kvraft.server.ids import format_id
@@ -137,6 +138,14 @@ class Member:
         self.diagnostics = MemberDiagnostics(
             Parts(identity.member_id, replica, self._hub, self._stats, self.metrics)
         )
+        self.corruption = CorruptionCheck(
+            replica,
+            self.metrics,
+            version=own_version(),
+            connected=self._hub.connected,
+            wake=self._driver.wake,
+            on_fatal=on_fatal,
+        )
         self._observer = Observer(self._hub, self.metrics, self._other_members)
         self._peer_servers: list[Listener] = []
         self._peer_connections: set[PeerConnection] = set()
@@ -199,6 +208,7 @@ class Member:
         if self._reception is not None:
             await _cancel(self._reception)
         await self._observer.stop()
+        await self.corruption.stop()
         await self._driver.stop()
         await self._hub.close()
         self._storage.close()

@@ -34,6 +34,7 @@ from kvraft.raft.errors import ProposalRefused
 from kvraft.raft.message import Append, InstallSnapshot, Message
 from kvraft.server import changes, membership
 from kvraft.server.changes import ChangeReply, ChangeRequest
+from kvraft.server.checks import CHECK_FRAMES, CheckFrame, CheckListener
 from kvraft.server.forwarding import Forward, ForwardReply, Inbox, Outbox, Verdict
 from kvraft.server.logtime import LogTime
 from kvraft.server.proposals import Done, Pending, ProposalTable
@@ -50,7 +51,7 @@ if TYPE_CHECKING:
     from kvraft.raft.ready import Persist
     from kvraft.store.store import Store
 
-Frame = Message | Forward | ForwardReply | ChangeRequest | ChangeReply
+Frame = Message | Forward | ForwardReply | ChangeRequest | ChangeReply | CheckFrame
 
 TIMED_OUT = "etcdserver: request timed out"
 LEADER_FAILED = TIMED_OUT + ", possibly due to previous leader failure"
@@ -106,6 +107,7 @@ class Replica:
         self.log_time = LogTime(clock, store.now_ns)
         self.members = membership.members_from_records(store.records())
         self.disk_full = False
+        self.checks: CheckListener | None = None  # without one, checks pass unnoticed
         self._clock = clock
         self._proposals = ProposalTable()
         self._reads = ReadQueue()
@@ -165,6 +167,9 @@ class Replica:
             self._changes.take(frame, self._clock.monotonic_ns())
         elif isinstance(frame, ChangeReply):
             self._desk.answer(frame)
+        elif isinstance(frame, CHECK_FRAMES):
+            if self.checks is not None:
+                self.checks.received(frame)
         else:
             self.core.step(frame)
             if self._contact_commit is None and isinstance(frame, Append):
@@ -224,6 +229,17 @@ class Replica:
             self.core.step(message)
             if self.core.installing != message.meta:
                 self._incoming.pop(message.meta, None)  # of an old term, or not needed any more
+
+    def propose_check(self, number: int) -> bool:
+        """As the leader, have all members compare their data at one entry of the log."""
+        if self.core.role is not Role.LEADER:
+            return False
+        check = Request(Op.CHECK, b"", prev_index=number)
+        return self._append([encode_request(0, check)], timed=False)
+
+    def post(self, frame: Frame) -> None:
+        """Send a frame with the next work."""
+        self._send.append(frame)
 
     def report_unreachable(self, member: int) -> None:
         """Frames to this member are being lost."""
@@ -482,6 +498,10 @@ class Replica:
             contact = self._contact_commit
             fresh = contact is not None and self.applied_index > contact
             self.log_time.observe(request.time_ns, fresh=fresh)
+            return
+        if request.op == Op.CHECK:
+            if self.checks is not None:
+                self.checks.reached(request.prev_index, self.applied_index, self.store)
             return
         try:
             outcome = self.store.apply(request)

@@ -34,6 +34,8 @@ class Op(IntEnum):
     SYNC = 8
     PUT_RECORD = 9
     DELETE_RECORD = 10
+    CHECK = 11
+    """Changes nothing: marks where all members compare their data."""
 
 
 class Request(NamedTuple):
@@ -48,7 +50,7 @@ class Request(NamedTuple):
     prev_value: bytes = b""
     """Empty: not given."""
     prev_index: int = 0
-    """Zero: not given."""
+    """Zero: not given. Of CHECK: its number."""
     ttl_seconds: int | None = None
     """As the client wrote it, up to 2**64 - 1; the store adds it to the time of the log."""
     time_ns: int = 0

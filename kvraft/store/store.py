@@ -100,12 +100,13 @@ class Store:
             Op.SYNC: self._sync,
             Op.PUT_RECORD: self._put_record,
             Op.DELETE_RECORD: self._delete_record,
+            Op.CHECK: lambda _: None,
         }
 
     # --- what the log does --------------------------------------------------------------
 
     def apply(self, request: Request) -> Event | None:
-        """Carry out one request; None for a SYNC. Raises StoreError if it is refused."""
+        """Carry out one request; None for a SYNC or CHECK. Raises StoreError if it is refused."""
         return self._handlers[request.op](request)
 
     def has_ttls(self) -> bool:

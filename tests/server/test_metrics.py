@@ -213,6 +213,10 @@ async def test_the_figures_are_those_of_the_member(tmp_path: Path) -> None:
         for number in range(5):
             await leader.put(f"k{number}")
         replica = leader.replica
+        # What a new cluster writes by itself: its version, and the member's addresses.
+        await until(lambda: leader.member.cluster_version is not None)
+        await until(lambda: all(info.client_urls for info in replica.members.values()))
+        await cluster.settled()
         text = await scrape(leader)
         assert value(text, "etcd_wal_last_index_saved") == replica.core.log.last
         assert value(text, "etcd_server_pending_proposal_total") == 0
