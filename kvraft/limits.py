@@ -190,6 +190,9 @@ BOOTSTRAP_PROBE_S: Final = 1  # for all peers to tell a new member whether it is
 MAX_MEMBERS_BYTES: Final = 1 << 20  # a list of members in a peer's answer; a thousand would fit
 
 # --- process ---------------------------------------------------------------------------
+DISK_TOO_FULL_BYTES: Final = 128 << 20  # two segments of the log: the present one and the next
+DISK_NEARLY_FULL_BYTES: Final = 2 << 30  # two snapshots of a million keys, and the log between
+CLOCK_BACKWARD_S: Final = 60  # a file may be that much younger than now: file servers' clocks
 MAX_MERGED_LINES: Final = 256  # different lines whose repetitions are counted in one second
 
 # --- auth ------------------------------------------------------------------------------

@@ -72,8 +72,8 @@ WITHOUT_DISK: Final = (
 DISK_MODULES: Final = frozenset("fcntl io mmap pathlib shutil tempfile".split())
 # of `os`, what neither opens nor changes a file
 HARMLESS_OS: Final = frozenset(
-    "environ error fspath getenv getpid getppid kill cpu_count sched_getaffinity strerror path "
-    "sysconf urandom _exit".split()
+    "environ error fspath getenv geteuid getpid getppid kill cpu_count sched_getaffinity strerror "
+    "path sysconf urandom _exit".split()
 )
 HARMLESS_OS_PATH: Final = frozenset("basename dirname join normpath split splitext isabs".split())
 

@@ -25,6 +25,10 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(configuration.report(outcome, sys.stdout, sys.stderr, formatter))
     if sys.flags.optimize:
         sys.exit("kvraft: run without -O: the assertions guard the data")
+    if outcome.check:
+        from kvraft.server import check
+
+        sys.exit(check.run(outcome, sys.stdout))
     logs.configure(outcome.log_level, outcome.log_package_levels, formatter=formatter)
     logs.emit(outcome.lines)
     for line in options.version_text().splitlines():

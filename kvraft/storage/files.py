@@ -176,6 +176,22 @@ class PosixFiles:
         figures = os.statvfs(path)
         return figures.f_bavail * figures.f_frsize
 
+    def may_write(self, path: str) -> bool:
+        """Whether this process may create files in a directory."""
+        return os.access(path, os.W_OK | os.X_OK, effective_ids=True)
+
+    def owner(self, path: str) -> int:
+        """The user id that a file belongs to."""
+        return os.stat(path).st_uid
+
+    def modified_s(self, path: str) -> float:
+        """When a file was changed last, in Unix seconds."""
+        return os.stat(path).st_mtime
+
+    def real_path(self, path: str) -> str:
+        """The absolute path without symbolic links."""
+        return os.path.realpath(path)
+
 
 def descriptor_identity(handle: int) -> str:
     """Device and inode of an open file, as systemd writes them: `8:1234`; empty if closed."""

@@ -101,12 +101,20 @@ class _ServerContext(ssl.SSLContext):
         return made
 
 
+class Validity(NamedTuple):
+    """When a certificate is good: Unix seconds."""
+
+    what: str
+    begin_s: float
+    end_s: float
+
+
 class _Loaded(NamedTuple):
     """Everything made from one state of the files."""
 
     server: ssl.SSLContext | None
     client: ssl.SSLContext
-    dates: tuple[tuple[str, float, float], ...]  # what, valid from and until (Unix seconds)
+    dates: tuple[Validity, ...]
     remarks: tuple[str, ...]
 
 
@@ -175,6 +183,24 @@ class Tls:
             ", ".join(self.files.paths),
         )
 
+    @property
+    def validities(self) -> tuple[Validity, ...]:
+        """How long the certificates that were read last are good for."""
+        return () if self._loaded is None else self._loaded.dates
+
+    def refusal_of_name(self, host: str) -> str:
+        """Why a client that trusts our certificate refuses it at this host; empty if it does not.
+
+        Takes some milliseconds.
+        """
+        if self._loaded is None or self._loaded.server is None:
+            return ""
+        try:
+            _decoded(self.files, both_roles=False, host=host)
+        except ssl.SSLCertVerificationError as error:
+            return error.verify_message
+        return ""
+
     def problems(self, now_s: float) -> list[str]:
         """What others will refuse, or soon will, at this time (Unix seconds)."""
         if self._loaded is None:
@@ -228,7 +254,7 @@ def _load(files: TlsFiles, peer: bool) -> _Loaded:
             f"[key: {files.key_file}, cert: {files.cert_file}]"
         )
     server = None
-    dates: list[tuple[str, float, float]] = []
+    dates: list[Validity] = []
     remarks: list[str] = []
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     client.hostname_checks_common_name = False
@@ -370,15 +396,17 @@ def _reason(error: OSError) -> str:
 # --- what others will see ------------------------------------------------------------------
 
 
-def _decoded(files: TlsFiles, both_roles: bool) -> dict[str, Any]:
+def _decoded(files: TlsFiles, both_roles: bool, host: str = "") -> dict[str, Any]:
     """Our own certificate, as somebody sees it who trusts it, whatever the date is.
 
+    With a host, as somebody sees it who came to us by that name or address.
     The standard library decodes a certificate only as part of a connection, so one is made in
     memory. Raises ssl.SSLError if the certificate does not allow the use that is made of it.
     """
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    client.check_hostname = False
+    client.check_hostname = bool(host)
+    client.hostname_checks_common_name = False
     for context in (server, client):
         _load_pair(context, files)
         context.load_verify_locations(files.cert_file)
@@ -386,7 +414,8 @@ def _decoded(files: TlsFiles, both_roles: bool) -> dict[str, Any]:
     if both_roles:
         server.verify_mode = ssl.CERT_REQUIRED
     there, back = ssl.MemoryBIO(), ssl.MemoryBIO()
-    sides = [client.wrap_bio(back, there), server.wrap_bio(there, back, server_side=True)]
+    named = client.wrap_bio(back, there, server_hostname=host or None)
+    sides = [named, server.wrap_bio(there, back, server_side=True)]
     waiting = list(sides)
     while waiting:
         for side in list(waiting):
@@ -398,15 +427,15 @@ def _decoded(files: TlsFiles, both_roles: bool) -> dict[str, Any]:
     return sides[0].getpeercert() or {}
 
 
-def _validity(what: str, certificate: dict[str, Any]) -> list[tuple[str, float, float]]:
+def _validity(what: str, certificate: dict[str, Any]) -> list[Validity]:
     try:
         begin, end = certificate["notBefore"], certificate["notAfter"]
-        return [(what, ssl.cert_time_to_seconds(begin), ssl.cert_time_to_seconds(end))]
+        return [Validity(what, ssl.cert_time_to_seconds(begin), ssl.cert_time_to_seconds(end))]
     except (KeyError, ValueError):
         return []
 
 
-def _date_problems(dates: Sequence[tuple[str, float, float]], now_s: float) -> Iterator[str]:
+def _date_problems(dates: Sequence[Validity], now_s: float) -> Iterator[str]:
     for what, begin_s, end_s in dates:
         if now_s < begin_s:
             yield f"{what} is not valid before {_date(begin_s)}: others will refuse it until then"
