@@ -91,6 +91,8 @@ class HttpBackend:
             skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent", "Content-Type"),
             auto_decompress=False,
         )
+        # A create-only PUT must not be repeated, as aiohttp would do: it would find its own key.
+        self._session._retry_connection = False
 
     async def stop(self) -> None:
         """See `Backend.stop`."""

@@ -109,7 +109,7 @@ def proxy_url(proxy: str) -> str:
     """A forward proxy as a URL; `http://` is understood where no scheme is given."""
     if not proxy:
         return ""
-    url = proxy if urlsplit(proxy).scheme in ("http", "https") else f"http://{proxy}"
+    url = proxy if proxy.startswith(("http://", "https://")) else f"http://{proxy}"
     try:
         usable = bool(urlsplit(url).hostname) and urlsplit(url).port != 0
     except ValueError:

@@ -7,6 +7,7 @@ long one may stay silent before its first request.
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from http import HTTPStatus
 from typing import Final, TextIO
@@ -19,6 +20,8 @@ from kvraft.discovery.service import SENT_BYTES, DiscoveryService
 from kvraft.server import logs
 
 _log = logs.logger("discovery")
+# What aiohttp logs is mostly what strangers send: a stack trace for each malformed request.
+_QUIET: Final = logging.Logger("quiet", logging.CRITICAL)
 _OVERLOADED: Final = (
     b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: text/plain; charset=utf-8\r\n"
     b"Content-Length: 21\r\nConnection: close\r\n\r\ntoo many connections\n"
@@ -50,6 +53,7 @@ class Front:
             keepalive_timeout=limits.IDLE_TIMEOUT_S,
             access_log=None,
             auto_decompress=False,
+            logger=_QUIET,
         )
         self._listener: asyncio.Server | None = None
 

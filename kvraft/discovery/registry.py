@@ -111,6 +111,9 @@ class Registry:
             headers=_HEADERS,
             skip_auto_headers=("Accept",),
         )
+        # aiohttp repeats a PUT whose connection broke: the second one finds the first one's key,
+        # and this member would take itself for another one.
+        self._session._retry_connection = False
         return self
 
     async def __aexit__(

@@ -45,8 +45,8 @@ TEXT: Final = "text/plain; charset=utf-8"
 HTML: Final = "text/html; charset=utf-8"
 FORM: Final = "application/x-www-form-urlencoded"
 SERVER: Final = "kvraft-discovery"
-SENT_BYTES: Final = "kvraft.sent_bytes"
-"""Under this name a request keeps how much of an answer was passed on."""
+SENT_BYTES: Final = web.RequestKey("SENT_BYTES", int)
+"""Under this key a request keeps how much of an answer was passed on."""
 _WITH_FORM: Final = ("POST", "PUT", "PATCH")
 
 _log = logs.logger("discovery")

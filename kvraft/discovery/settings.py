@@ -158,14 +158,14 @@ def _host_only(url: str) -> str:
         parts = urlsplit(url)
     except ValueError as error:
         raise _Misused(f"Invalid url given: {error}") from None
+    if not parts.netloc:
+        raise _Misused("Expected hostname (none given)")
     if parts.path not in ("", "/"):
         raise _Misused(f"Expected url without path ({parts.path})")
     if parts.query:
         raise _Misused(f"Expected url without query (?{parts.query})")
     if parts.fragment:
         raise _Misused(f"Expected url without fragment ({parts.fragment})")
-    if not parts.netloc:
-        raise _Misused("Expected hostname (none given)")
     if parts.scheme not in ("http", "https"):
         raise _Misused(f"Invalid url given: the scheme must be http or https: {url}")
     return url.rstrip("/")
