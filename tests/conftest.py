@@ -14,7 +14,11 @@ import pytest
 from hypothesis import settings
 
 # marker -> (program it needs, Debian package that holds it)
-PROGRAMS: Final = {"realetcd": ("etcd", "etcd-server"), "etcdctl": ("etcdctl", "etcd-client")}
+PROGRAMS: Final = {
+    "realetcd": ("etcd", "etcd-server"),
+    "etcdctl": ("etcdctl", "etcd-client"),
+    "refdiscovery": ("discovery.etcd.io", "etcd-discovery"),
+}
 
 # A test machine may stall for longer than Hypothesis tolerates by default; the seed of a failing
 # example is printed, and examples found before are not consulted: each run starts from nothing.

@@ -189,12 +189,19 @@ def describe(config: ServerConfig, bootstrapping: bool) -> list[LogLine]:
         f"heartbeat = {config.heartbeat_ms}ms",
         f"election = {config.election_ms}ms",
         f"snapshot count = {config.snapshot_count}",
-        f"advertise client URLs = {','.join(config.advertise_client_urls)}",
     )
+    if config.discovery:
+        texts.append(f"discovery URL= {config.discovery}")
+        if config.discovery_proxy:
+            texts.append(f"discovery proxy = {config.discovery_proxy}")
+    texts.append(f"advertise client URLs = {','.join(config.advertise_client_urls)}")
     if bootstrapping:
+        cluster: Mapping[str, Iterable[str]] = config.initial_cluster
+        if config.discovery:  # all that was known before the others were found
+            cluster = {config.name: config.initial_advertise_peer_urls}
         texts += (
             f"initial advertise peer URLs = {','.join(config.initial_advertise_peer_urls)}",
-            f"initial cluster = {format_cluster(config.initial_cluster)}",
+            f"initial cluster = {format_cluster(cluster)}",
         )
     return [LogLine(logging.INFO, "etcdserver", text) for text in texts]
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from kvraft.discovery.errors import ClusterFull, DiscoveryError
 from kvraft.server import ids
 from kvraft.server.config import parse_cluster
-from kvraft.server.modes import StartRefused
+from kvraft.server.modes import StartRefused, refused
+from kvraft.server.urls import UrlError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,6 +78,8 @@ async def _from_dns(config: ServerConfig, *, proxy: bool) -> dict[str, tuple[str
         )
     except DiscoveryError as error:
         raise StartRefused(*error.lines) from error
+    except UrlError as error:  # a name in DNS may hold anything
+        raise refused(f"error setting up initial cluster: {error}") from error
 
 
 def _with(config: ServerConfig, cluster: dict[str, tuple[str, ...]], token: str) -> ServerConfig:

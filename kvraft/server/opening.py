@@ -196,6 +196,8 @@ async def _found_cluster(files: Files, config: ServerConfig, context: ContextSou
     founding = bootstrap.found(config.initial_cluster, config.initial_cluster_token, config.name)
     own_id = founding.identity.member_id
     others = [url for one in founding.members if one.id != own_id for url in one.peer_urls]
+    if config.discovery:
+        others = []  # the service knows who has registered before, and they do not serve yet
     probe_s = limits.BOOTSTRAP_PROBE_S
     if others and await joining.already_bootstrapped(own_id, others, probe_s, context):
         raise refused(f"member {format_id(own_id)} has already been bootstrapped")
