@@ -62,7 +62,8 @@ class Corrupt(StorageError):
     """Stored bytes are damaged or missing, and cutting them off could lose acknowledged data."""
 
     def __init__(self, path: str, offset: int, reason: str, advice: str) -> None:
-        super().__init__(f"{path}: {reason} (at byte {offset}); {advice}")
+        place = f" (at byte {offset})" if offset else ""
+        super().__init__(f"{path}: {reason}{place}; {advice}")
         self.path = path
         self.offset = offset
         self.reason = reason

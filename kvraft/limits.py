@@ -93,6 +93,7 @@ SNAPSHOTS_KEPT: Final = 2  # at least: the newest may turn out unreadable
 
 # --- backups ---------------------------------------------------------------------------
 MAX_BACKUPS: Final = 2  # at a time: each holds a view, and what is changed meanwhile twice
+BACKUP_READ_TIMEOUT_S: Final = 60  # a member that sends nothing for so long will not go on
 FORCE_PROBE_TIMEOUT_MS: Final = 2000  # a member that takes longer is not one that leads anybody
 PURGE_INTERVAL_S: Final = 30  # how often old files are looked for; what etcd 2.3 does
 

@@ -87,7 +87,7 @@ async def force_new_cluster(
     kept = last_index(recovered) - recovered.hard_state.commit
     if kept:
         _log.warning(
-            "%d entries behind the commit index are kept, as their writers may have been answered",
+            "entries behind the commit index are kept, as their writers may have been answered: %d",
             kept,
         )
     commit = forced.hard_state.commit

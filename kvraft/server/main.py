@@ -14,12 +14,20 @@ import sys
 from kvraft.server import config as configuration
 from kvraft.server import lifecycle, logs, options, process, supervision
 
+TOOLS = ("backup", "restore", "verify")
+"""Words that make the command something else than a server."""
+
 _log = logs.logger("etcdmain")
 
 
 def main(argv: list[str] | None = None) -> None:
     """Entry point of the command `kvraft`; ends the process."""
-    outcome = configuration.parse(sys.argv[1:] if argv is None else argv, os.environ)
+    words = sys.argv[1:] if argv is None else argv
+    if words and words[0] in TOOLS:
+        from kvraft.server.tools import COMMANDS  # only where it is wanted: a start is quicker
+
+        sys.exit(COMMANDS[words[0]](words[1:]))
+    outcome = configuration.parse(words, os.environ)
     formatter = process.log_formatter(outcome.log_format, os.environ)
     if isinstance(outcome, configuration.Exit):
         sys.exit(configuration.report(outcome, sys.stdout, sys.stderr, formatter))

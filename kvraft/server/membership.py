@@ -114,6 +114,16 @@ def writes_of(
     return [Request(Op.PUT_RECORD, home + _RAFT_ATTRIBUTES, value, directory=change.kind in ADDING)]
 
 
+def base_record(member_id: int) -> bytes:
+    """The name of the record that says where a member can be reached."""
+    return b"%b%x%b" % (_MEMBERS, member_id, _RAFT_ATTRIBUTES)
+
+
+def is_member_record(name: bytes) -> bool:
+    """Whether a record is about one member, present or removed."""
+    return name.startswith((_MEMBERS, _REMOVED))
+
+
 def members_from_records(records: Mapping[bytes, bytes]) -> dict[int, MemberInfo]:
     """The members described by the store's records, by id."""
     members: dict[int, MemberInfo] = {}

@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from kvraft import limits
-from kvraft.errors import Corrupt, Locked, StorageError
+from kvraft.errors import Locked, StorageError
 from kvraft.raft.entry import NO_STATE
 from kvraft.server import announcer, bootstrap, forcing, ids, joining, logs, membership, modes
 from kvraft.server import config as configuration
@@ -138,9 +138,7 @@ def _restore(storage: Storage, recovered: Recovered) -> Store:
     try:
         return bootstrap.restore_store(storage.read_snapshot(meta))
     except CorruptSnapshot as error:
-        raise Corrupt(
-            "the newest snapshot", 0, str(error), "restore this member from the others"
-        ) from error
+        raise storage.unreadable(meta, str(error)) from error
 
 
 async def _force(

@@ -30,10 +30,10 @@ from itertools import count
 from threading import Lock
 from typing import Final, NamedTuple
 
-from kvraft.errors import BadPermissions, Corrupt, DiskFull, Locked, StorageError
+from kvraft.errors import BadPermissions, Corrupt, DiskFull, ForeignData, Locked, StorageError
 from kvraft.limits import SNAPSHOTS_KEPT, WAL_SEGMENT_BYTES
 from kvraft.raft.entry import Entry, HardState, SnapshotMeta
-from kvraft.storage import recover, snapshots, wal
+from kvraft.storage import advice, recover, snapshots, wal
 from kvraft.storage.files import (
     DIRECTORY_MODE,
     FILE_MODE,
@@ -145,7 +145,7 @@ class Storage:
         ]
         if rest:
             reason = f"the log is gone, but {rest[0]} shows that a member was here"
-            raise Corrupt(paths.wal, 0, reason, recover.RESTORE_ADVICE)
+            raise Corrupt(paths.wal, 0, reason, advice.DAMAGED.replace(advice.DATA_DIR, paths.data))
         return False
 
     @classmethod
@@ -235,6 +235,9 @@ class Storage:
         try:
             plan = recover.recover(files, paths.wal, paths.snap)
             log = _repair(files, paths, plan, segment_bytes)
+        except (Corrupt, ForeignData) as error:
+            _release(files, locks)
+            raise advice.located(error, paths.data) from error
         except OSError as error:
             _release(files, locks)
             raise disk_error(paths.data, error) from error
@@ -275,7 +278,15 @@ class Storage:
     def read_snapshot(self, meta: SnapshotMeta) -> Iterator[bytes]:
         """The chunks of a snapshot, each verified; raises Corrupt."""
         cluster_id = self._wal.identity.cluster_id
-        return snapshots.read_chunks(self._files, self._paths.snap, cluster_id, meta)
+        try:
+            yield from snapshots.read_chunks(self._files, self._paths.snap, cluster_id, meta)
+        except Corrupt as error:
+            raise advice.located(error, self._paths.data) from error
+
+    def unreadable(self, meta: SnapshotMeta, reason: str) -> Corrupt:
+        """The error for a snapshot whose bytes are right, but whose content is not."""
+        path = f"{self._paths.snap}/{snapshots.snapshot_name(meta)}"
+        return Corrupt(path, 0, reason, advice.DAMAGED.replace(advice.DATA_DIR, self._paths.data))
 
     def purge(self, max_snapshots: int, max_wals: int) -> list[str]:
         """Remove the oldest files above these numbers (0: no limit), as far as nothing may need
@@ -351,7 +362,7 @@ def _found(files: Files, paths: Paths) -> list[int]:
     """Make the directories of a new member and take their locks."""
     if Storage.exists(files, paths.data, paths.wal):
         reason = "a member was already created here"
-        raise Corrupt(paths.wal, 0, reason, "start without bootstrapping")
+        raise Corrupt(paths.wal, 0, reason, "start it as it is, or give another --data-dir")
     try:
         for path in (paths.snap, paths.wal):
             make_dirs(files, path)
@@ -395,7 +406,10 @@ def _lock(files: Files, path: str) -> int:
     try:
         return files.lock(path)
     except BlockingIOError as error:
-        raise Locked(f"{path}: another process uses this data directory") from error
+        raise Locked(
+            f"{path}: another process uses this data directory; stop it first (fuser {path} names"
+            " it), or give another --data-dir"
+        ) from error
 
 
 def _release(files: Files, locks: list[int]) -> None:

@@ -161,6 +161,10 @@ class PosixFiles:
     def exists(self, path: str) -> bool:
         return os.path.exists(path)
 
+    def is_dir(self, path: str) -> bool:
+        """Whether there is a directory; of no concern to a member, so not in `Files`."""
+        return os.path.isdir(path)
+
     def mode(self, path: str) -> int:
         return stat.S_IMODE(os.stat(path).st_mode)
 

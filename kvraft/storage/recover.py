@@ -24,12 +24,13 @@ Ramnatthan Alagappan et al., "Protocol-Aware Recovery for Consensus-Based Storag
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from kvraft.errors import Corrupt, ForeignData
 from kvraft.limits import WAL_RECORD_BYTES
 from kvraft.raft.entry import Entry, SnapshotMeta
 from kvraft.storage import snapshots
+from kvraft.storage.advice import DAMAGED, DATA_DIR, REPLACE
 from kvraft.storage.files import Files
 from kvraft.storage.record import MAGIC, Record, Scan, Tail, scan
 from kvraft.storage.wal import (
@@ -43,11 +44,6 @@ from kvraft.storage.wal import (
     decode_state,
     segment_names,
     unpack,
-)
-
-RESTORE_ADVICE: Final = (
-    "do not delete the damaged file by hand: remove this member from the cluster and add it again"
-    " as a new one with an empty data directory, or restore a backup of the whole cluster"
 )
 
 
@@ -204,22 +200,28 @@ def read_segment(files: Files, wal_dir: str, name: SegmentName) -> Segment:
     try:
         data = files.read(path)
     except OSError as error:
-        raise Corrupt(path, 0, error.strerror or str(error), RESTORE_ADVICE) from error
+        raise Corrupt(path, 0, error.strerror or str(error), DAMAGED) from error
     result = scan(data, WAL_RECORD_BYTES)
     if not result.records:
         if data and not data.startswith(MAGIC) and result.tail is Tail.TORN and data[0]:
-            raise ForeignData(f"{path} is not a log of this program")
-        raise Corrupt(path, 0, result.reason or "empty segment", RESTORE_ADVICE)
+            raise ForeignData(
+                f"{path} is not a log of this program, nothing was changed; give another --data-dir"
+                f" or move {DATA_DIR} away"
+            )
+        raise Corrupt(path, 0, result.reason or "empty segment", DAMAGED)
     if result.tail is Tail.DAMAGED:
-        raise Corrupt(path, result.end, result.reason, RESTORE_ADVICE)
+        raise Corrupt(path, result.end, result.reason, DAMAGED)
     first = result.records[0]
     try:
         head = decode_head(first.payload)
     except (TypeError, ValueError) as error:
-        raise ForeignData(f"{path} is of another version of this program: {error}") from error
+        raise ForeignData(
+            f"{path} was written by another version of kvraft ({error}), nothing was changed; start"
+            " the version that wrote it"
+        ) from error
     begun_at = head.prior_index + 1 if name.sequence else 0
     if first.kind != Kind.HEAD or name != (head.sequence, begun_at):
-        raise Corrupt(path, 0, "segment begins with another one's head", RESTORE_ADVICE)
+        raise Corrupt(path, 0, "segment begins with another one's head", DAMAGED)
     return Segment(name, path, data, head, result)
 
 
@@ -265,10 +267,10 @@ def _replay(
         raise _uncovered(wal_dir, index, replay.base + 1, context)
     if base is not None and not replay.contains(base):
         reason = f"entry {base.index} is not the one of the snapshot"
-        raise Corrupt(last.path, 0, reason, RESTORE_ADVICE)
+        raise Corrupt(last.path, 0, reason, DAMAGED)
     if replay.state.commit > replay.last_index:
         reason = f"entries up to {replay.state.commit} were committed, the log ends at"
-        raise Corrupt(last.path, last.scan.end, f"{reason} {replay.last_index}", RESTORE_ADVICE)
+        raise Corrupt(last.path, last.scan.end, f"{reason} {replay.last_index}", DAMAGED)
     del replay.entries[: index - replay.base]
     if base is not None:
         replay.base, replay.base_term = base.index, base.term
@@ -285,19 +287,22 @@ def _check_orphans(
         own = snapshots.is_of_own_log(files, snap_dir, cluster_id, index, term)
         if own and index > last_index:
             reason = f"snapshot of entry {index}, but the log ends at {last_index}: it was set back"
-            raise Corrupt(snap_dir, 0, reason, RESTORE_ADVICE)
+            raise Corrupt(snap_dir, 0, reason, DAMAGED)
 
 
 def _check_joint(previous: Segment, segment: Segment, replay: _Replay) -> None:
     """Nothing may be missing between two segments."""
     head = segment.head
     if previous.scan.tail is Tail.TORN:
-        raise Corrupt(previous.path, previous.scan.end, previous.scan.reason, RESTORE_ADVICE)
+        raise Corrupt(previous.path, previous.scan.end, previous.scan.reason, DAMAGED)
     if head.identity != previous.head.identity:
-        raise ForeignData(f"{segment.path} belongs to another member or cluster")
+        raise ForeignData(
+            f"{segment.path} belongs to another member or cluster than {previous.path}: files of"
+            f" two data directories were mixed; nothing was changed. {REPLACE}"
+        )
     if head.prior_chain != previous.scan.chain or head.prior_index != replay.last_index:
         reason = "records are missing before the next segment"
-        raise Corrupt(previous.path, previous.scan.end, reason, RESTORE_ADVICE)
+        raise Corrupt(previous.path, previous.scan.end, reason, DAMAGED)
 
 
 def _replay_segment(segment: Segment, replay: _Replay) -> None:
@@ -307,7 +312,7 @@ def _replay_segment(segment: Segment, replay: _Replay) -> None:
         except (TypeError, ValueError, IndexError) as error:
             raise _unreadable(segment.path, record, error) from error
         if problem:
-            raise Corrupt(segment.path, record.offset, problem, RESTORE_ADVICE)
+            raise Corrupt(segment.path, record.offset, problem, DAMAGED)
 
 
 def _replay_record(record: Record, replay: _Replay) -> str:
@@ -343,15 +348,15 @@ def _check_tail(last: Segment, replay: _Replay) -> None:
         reason = (
             f"{last.scan.reason}, at entry {torn_position}, below the commit {replay.state.commit}"
         )
-        raise Corrupt(last.path, last.scan.end, reason, RESTORE_ADVICE)
+        raise Corrupt(last.path, last.scan.end, reason, DAMAGED)
 
 
 def _uncovered(wal_dir: str, index: int, first_index: int, context: str) -> Corrupt:
     reason = f"the log begins at entry {first_index}, the snapshot ends at {index}"
     if context:
         reason += f" ({context})"
-    return Corrupt(wal_dir, 0, reason, RESTORE_ADVICE)
+    return Corrupt(wal_dir, 0, reason, DAMAGED)
 
 
 def _unreadable(path: str, record: Record, error: Exception) -> Corrupt:
-    return Corrupt(path, record.offset, f"record of unknown form: {error}", RESTORE_ADVICE)
+    return Corrupt(path, record.offset, f"record of unknown form: {error}", DAMAGED)

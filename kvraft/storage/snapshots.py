@@ -25,6 +25,7 @@ import msgpack
 from kvraft.errors import Corrupt
 from kvraft.limits import MAX_SNAPSHOT_CHUNK_BYTES
 from kvraft.raft.entry import SnapshotMeta
+from kvraft.storage.advice import DAMAGED
 from kvraft.storage.files import TEMPORARY, Files, discard, disk_error, write_all
 from kvraft.storage.framereader import FrameReader
 from kvraft.storage.record import Framer
@@ -32,10 +33,6 @@ from kvraft.storage.wal import decode_meta, encode_meta, parse_hex_pair, unpack
 
 FORMAT: Final = 1
 SUFFIX: Final = ".snap"
-_ADVICE: Final = (
-    "remove this member from the cluster and add it again as a new one, with an empty data"
-    " directory"
-)
 
 
 class Kind(IntEnum):
@@ -151,7 +148,7 @@ class Reader:
     """One snapshot file, frame by frame. The header is read at once; raises Corrupt."""
 
     def __init__(self, files: Files, path: str) -> None:
-        self._frames = FrameReader(files, path, MAX_SNAPSHOT_CHUNK_BYTES, _ADVICE)
+        self._frames = FrameReader(files, path, MAX_SNAPSHOT_CHUNK_BYTES, DAMAGED)
         try:
             self.header = self._header()
         except Corrupt:
@@ -202,9 +199,9 @@ def read_chunks(
     reader = Reader(files, path)
     try:
         if reader.header.cluster_id != cluster_id:
-            raise Corrupt(path, 0, "snapshot of another cluster", _ADVICE)
+            raise Corrupt(path, 0, "snapshot of another cluster", DAMAGED)
         if reader.header.meta != meta:
-            raise Corrupt(path, 0, "meta data differs from what the log recorded", _ADVICE)
+            raise Corrupt(path, 0, "meta data differs from what the log recorded", DAMAGED)
         yield from reader.chunks()
     finally:
         reader.close()
@@ -222,9 +219,9 @@ def prove(files: Files, path: str, cluster_id: int) -> None:
     reader = Reader(files, path)
     try:
         if reader.header.cluster_id != cluster_id:
-            raise Corrupt(path, 0, "snapshot of another cluster", _ADVICE)
+            raise Corrupt(path, 0, "snapshot of another cluster", DAMAGED)
         if not path.endswith(snapshot_name(reader.header.meta)):
-            raise Corrupt(path, 0, "snapshot of another entry than its name says", _ADVICE)
+            raise Corrupt(path, 0, "snapshot of another entry than its name says", DAMAGED)
         for _ in reader.chunks():
             pass
     finally:

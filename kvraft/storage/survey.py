@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from kvraft.errors import Corrupt, ForeignData
 from kvraft.raft.entry import SnapshotMeta
-from kvraft.storage import recover, snapshots
+from kvraft.storage import advice, recover, snapshots
 from kvraft.storage.datadir import Paths, Recovered, Storage
 from kvraft.storage.files import SET_ASIDE, Files, disk_error
 from kvraft.storage.record import Tail
@@ -73,10 +73,14 @@ def survey(files: Files, data_dir: str, wal_dir: str | None = None) -> Survey:
 
 def _plan(files: Files, paths: Paths) -> recover.Plan:
     if not Storage.exists(files, paths.data, paths.wal):
-        advice = "give the directory that --data-dir names, and --wal-dir if the member has one"
-        raise Corrupt(paths.wal, 0, "there is no log", advice)
+        where = "give the directory that --data-dir names, and --wal-dir if the member has one"
+        raise Corrupt(paths.wal, 0, "there is no log", where)
     try:
         return recover.recover(files, paths.wal, paths.snap)
+    except Corrupt as error:
+        raise advice.located(advice.for_verifying(error), paths.data) from error
+    except ForeignData as error:
+        raise advice.located(error, paths.data) from error
     except OSError as error:
         raise disk_error(paths.data, error) from error
 
@@ -96,7 +100,9 @@ def _earlier_segments(files: Files, wal_dir: str, plan: recover.Plan) -> list[st
         try:
             segment = recover.read_segment(files, wal_dir, name)
         except (Corrupt, ForeignData) as error:
-            problems.append(f"{error}; a start does not need this file now")
+            what = error.reason if isinstance(error, Corrupt) else "not a log of this program"
+            path = f"{wal_dir}/{name.file_name()}"
+            problems.append(f"{path}: {what}; a start does not need this file now")
             previous = None
             continue
         if previous is not None and segment.head.prior_chain != previous.scan.chain:
