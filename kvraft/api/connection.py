@@ -39,6 +39,7 @@ from kvraft.api.response import (
 )
 from kvraft.api.target import decode_path, origin_form, usual_request_line
 from kvraft.limits import (
+    INPUT_SLICE_BYTES,
     LINGER_TIMEOUT_S,
     MAX_BUFFERED_BODY_BYTES,
     MAX_DISCARD_BYTES,
@@ -51,7 +52,9 @@ from kvraft.limits import (
     MAX_SILENT_FRAMING_BYTES,
     MAX_UNSENT_BYTES,
     PARSE_SLICE_BYTES,
+    REQUEST_COST_BYTES,
     REQUEST_OVERHEAD_BYTES,
+    SMALL_INPUT_BYTES,
 )
 
 if TYPE_CHECKING:
@@ -133,12 +136,15 @@ class HttpConnection(Exchange, asyncio.Protocol):
         "_open_s",
         "_owes_continue",
         "_parse",
+        "_parsed_bytes",
         "_parser",
         "_pumping",
+        "_put_off",
         "_reading_paused",
         "_refusal",
         "_said_goodbye",
         "_target",
+        "_turns",
         "_unparsed",
         "_unsent",
         "_waiting",
@@ -148,6 +154,7 @@ class HttpConnection(Exchange, asyncio.Protocol):
     def __init__(self, port: ClientPort) -> None:
         super().__init__(port)
         self._keys = port.keys
+        self._turns = port.turns
         self._auth = port.auth
         self._access = port.access
         self._known_hosts = port.guards.known_hosts
@@ -176,6 +183,8 @@ class HttpConnection(Exchange, asyncio.Protocol):
         self._arriving = 0
         self._held = b""
         self._unparsed: list[bytes] = []
+        self._parsed_bytes = 0  # of the first of them
+        self._put_off = False  # it is parsed in a later turn of the loop
         # What is being answered, or waits.
         self._active = False
         self._waiting: deque[_Request | bytes] = deque()
@@ -300,7 +309,7 @@ class HttpConnection(Exchange, asyncio.Protocol):
             data = self._usual(data)
             if not data:
                 return
-        if len(data) <= PARSE_SLICE_BYTES:
+        if len(data) <= SMALL_INPUT_BYTES and not self._turns.full:
             self._feed(data)
         else:
             self._unparsed.append(data)
@@ -326,15 +335,44 @@ class HttpConnection(Exchange, asyncio.Protocol):
 
     def _feed_slices(self) -> None:
         """Parse a large piece little by little, and only as far as answers keep up."""
+        turns = self._turns
         while self._unparsed and not self._deaf:
-            if len(self._waiting) >= MAX_PIPELINED or self._waiting_bytes > MAX_PIPELINED_BYTES:
+            if not self._has_room():
                 self._pause_reading()
                 return
-            data = self._unparsed.pop(0)
-            if len(data) > PARSE_SLICE_BYTES:
-                self._unparsed.insert(0, data[PARSE_SLICE_BYTES:])
-                data = data[:PARSE_SLICE_BYTES]
+            if turns.full:
+                self._pause_reading()
+                if not self._put_off:
+                    self._put_off = True
+                    turns.later(self._after_putting_off)
+                return
+            arrived = self._unparsed[0]
+            begin = self._parsed_bytes
+            data = arrived[begin : begin + INPUT_SLICE_BYTES]
+            self._parsed_bytes += len(data)
+            if self._parsed_bytes >= len(arrived):
+                self._unparsed.pop(0)
+                self._parsed_bytes = 0
+            if len(data) > SMALL_INPUT_BYTES:
+                turns.spend(len(data) + REQUEST_COST_BYTES * data.count(b" HTTP/1."))
             self._feed(data)
+
+    def _has_room(self) -> bool:
+        """Whether further requests may be parsed while others wait."""
+        return len(self._waiting) < MAX_PIPELINED and self._waiting_bytes <= MAX_PIPELINED_BYTES
+
+    def _after_putting_off(self) -> None:
+        self._put_off = False
+        self._go_on_reading()
+
+    def _go_on_reading(self) -> None:
+        """Parse what was put aside, and listen to the client again once that is done."""
+        if self._gone or self._lingering:
+            return
+        self._feed_slices()
+        if self._reading_paused and not self._unparsed and self._has_room():
+            self._reading_paused = False
+            self.transport.resume_reading()
 
     def _usual(self, data: bytes) -> bytes:
         """Wait for a complete request line, and rewrite it where the parser is too strict."""
@@ -596,7 +634,7 @@ class HttpConnection(Exchange, asyncio.Protocol):
         if self._active or self._waiting or self.paused:
             self._waiting.append(request)
             self._waits(_size(request))
-            if len(self._waiting) >= MAX_PIPELINED or self._waiting_bytes > MAX_PIPELINED_BYTES:
+            if not self._has_room():
                 self._pause_reading()
         else:
             self._serve(request)
@@ -638,16 +676,8 @@ class HttpConnection(Exchange, asyncio.Protocol):
             return
         finally:
             self._pumping = False
-        if (
-            self._reading_paused
-            and len(waiting) < MAX_PIPELINED
-            and self._waiting_bytes <= MAX_PIPELINED_BYTES
-            and not self._gone
-        ):
-            self._reading_paused = False
-            self._feed_slices()
-            if not self._reading_paused:
-                self.transport.resume_reading()
+        if self._reading_paused and self._has_room():
+            self._go_on_reading()
 
     def _forget_waiting(self) -> None:
         self._waiting.clear()

@@ -238,6 +238,8 @@ class Exchange:
             lines.append(b"Content-Length: %d\r\n" % len(body))
         if guessed and body:
             lines.append(b"Content-Type: %b\r\n" % guessed)
+        if not small:
+            self.port.turns.spend(len(body))
         chunked = not (small or bodiless or self._http10)
         if self._http10 and not (length_known or bodiless):
             self._close = True

@@ -7,12 +7,14 @@ program with whatever it likes. Must not know HTTP. (keys-api, sections 4, 10 an
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from kvraft.api.errors import RAFT_INTERNAL, STORE_ERRORS, ErrorCode
 from kvraft.api.gate import Gate
 from kvraft.api.params import Params
 from kvraft.api.service import Service, Unavailable
+from kvraft.api.turns import Turns
 from kvraft.store.errors import StoreError
 from kvraft.store.event import Event
 from kvraft.store.request import Op, Request
@@ -50,12 +52,13 @@ class Reply(Protocol):
 class Keys:
     """The operations on keys of one member."""
 
-    __slots__ = ("_gate", "_service", "recursive_reads")
+    __slots__ = ("_gate", "_service", "_turns", "recursive_reads")
 
-    def __init__(self, service: Service, gate: Gate) -> None:
+    def __init__(self, service: Service, gate: Gate, turns: Turns) -> None:
         self.recursive_reads = 0
         self._service = service
         self._gate = gate
+        self._turns = turns
 
     def get(self, path: bytes, params: Params, reply: Reply) -> None:
         """Read, locally or linearizably, or watch."""
@@ -166,7 +169,9 @@ class Keys:
 
     def _read_fresh(self, path: bytes, params: Params, reply: Reply) -> None:
         def fresh(problem: Unavailable | None) -> None:
-            if problem is None:
+            if self._turns.full:  # one round of heartbeats releases many reads at once
+                self._turns.later(partial(fresh, problem))
+            elif problem is None:
                 self._read(path, params, reply)
             else:
                 reply.refuse(RAFT_INTERNAL, problem.cause.encode(), 0)

@@ -288,12 +288,13 @@ class TlsListener:
             arrival.timer = self._loop.call_later(arrival.look_again_s, self._look, arrival)
             arrival.look_again_s = min(2 * arrival.look_again_s, _LOOK_AGAIN_MAX_S)
             self._sweep_later()
-        elif len(self._ready) >= limits.TLS_QUEUE:
-            self._failures.add(_text(arrival.address), "too many handshakes are waiting")
-            self._drop(arrival)
         else:
             del self._waiting[arrival]
             self._ready.append(arrival)
+            if len(self._ready) > limits.TLS_QUEUE:
+                oldest = self._ready.popleft()
+                self._failures.add(_text(oldest.address), "too many handshakes are waiting")
+                self._drop(oldest)
             self._pump_soon()
 
     def _tell_to_use_tls(self, arrival: _Arrival) -> None:
@@ -359,10 +360,13 @@ class TlsListener:
         for _ in range(limits.TLS_STARTS_PER_TURN):
             if not self._ready or self._closed:
                 return
-            if len(self._handshakes) >= limits.TLS_HANDSHAKES and not self._end_a_slow_one():
+            crowded = len(self._handshakes) >= limits.TLS_HANDSHAKES
+            if crowded and not self._end_a_slow_one():
                 self._loop.call_later(limits.TLS_PATIENCE_S / 4, self._pump_soon)
                 return
-            arrival = self._ready.popleft()
+            # Places that only time sets free go to the newest: most of the older ones are not
+            # waited for any more, or belong to the crowd.
+            arrival = self._ready.pop() if crowded else self._ready.popleft()
             task = self._loop.create_task(self._shake_hands(arrival))
             self._handshakes[task] = self._loop.time()
             task.add_done_callback(partial(self._shaken, arrival))

@@ -42,6 +42,7 @@ from kvraft.api.routes import Router
 from kvraft.api.service import Service
 from kvraft.api.slow import SlowRequests
 from kvraft.api.statistics import add_statistics_routes
+from kvraft.api.turns import Turns
 from kvraft.limits import (
     HEAD_TIMEOUT_S,
     IDLE_TIMEOUT_S,
@@ -101,7 +102,8 @@ class ClientPort:
         self.figures = HttpFigures()
         self.slow = SlowRequests(service)
         gate = Gate(service, loop)
-        self.keys = Keys(service, gate)
+        self.turns = Turns(loop)
+        self.keys = Keys(service, gate, self.turns)
         self.access = AccessControl(service, loop, gate)
         self.auth = self.access.auth
         self.router = Router()

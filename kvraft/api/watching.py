@@ -11,7 +11,7 @@ from asyncio import AbstractEventLoop
 from time import monotonic as now
 from typing import TYPE_CHECKING
 
-from kvraft.limits import VIEW_SLICE_NODES
+from kvraft.limits import LISTING_COST_BYTES, VIEW_SLICE_NODES, WAKE_COST_BYTES
 
 if TYPE_CHECKING:
     from kvraft.api.exchange import Exchange
@@ -32,7 +32,15 @@ class WatchResponse:
 
     def watch_ready(self, watcher: Watcher) -> None:
         """The watcher has got events, or has been dropped."""
-        if not self._exchange.paused:
+        turns = self._exchange.port.turns
+        if turns.full:
+            turns.later(self._wake)
+        else:
+            turns.spend(WAKE_COST_BYTES)
+            self._wake()
+
+    def _wake(self) -> None:
+        if self._watcher.owner is self and not self._exchange.paused:
             self.resume()
 
     def resume(self) -> None:
@@ -98,6 +106,12 @@ class Listing:
         self._scheduled = False
         if self._view is None:
             return
+        turns = self._exchange.port.turns
+        if turns.full:
+            self._scheduled = True
+            turns.later(self._step)
+            return
+        turns.spend(LISTING_COST_BYTES)
         data = next(self._chunks, None)
         if data is None:
             self.abandon()

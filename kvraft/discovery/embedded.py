@@ -19,6 +19,7 @@ from kvraft.api.keys import Keys
 from kvraft.api.mediatype import is_form
 from kvraft.api.params import BadParameters, parse_params
 from kvraft.api.service import Service, Unavailable
+from kvraft.api.turns import Turns
 from kvraft.discovery.backend import Answer, Question
 from kvraft.limits import VIEW_SLICE_NODES
 from kvraft.store.errors import StoreError
@@ -35,7 +36,8 @@ class MemberBackend:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._keys = Keys(service, Gate(service, asyncio.get_running_loop()))
+        loop = asyncio.get_running_loop()
+        self._keys = Keys(service, Gate(service, loop), Turns(loop))
 
     async def start(self) -> None:
         """See `Backend.start`."""

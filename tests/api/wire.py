@@ -137,7 +137,10 @@ class Client:
         connection.connection_made(cast(asyncio.Transport, self.transport))
 
     def send(self, data: bytes) -> None:
+        """Give the connection some bytes, and as many turns of the loop as it needs for them."""
         self.connection.data_received(data)
+        while self.connection._put_off:
+            cast(FakeLoop, self.connection.port.loop).run(1)
 
     def take(self) -> bytes:
         """Everything received since the last call."""
