@@ -22,11 +22,11 @@ from kvraft.discovery.rate import RateLimit
 from kvraft.discovery.service import DiscoveryService
 from kvraft.discovery.settings import Settings
 from kvraft.server import config as configuration
-from kvraft.server import lifecycle, logs
+from kvraft.server import lifecycle, logs, process, supervision
 from kvraft.server.config import ServerConfig
 from kvraft.server.lifecycle import MemberServer
 from kvraft.server.modes import StartRefused
-from kvraft.server.process import die_by, runner
+from kvraft.server.process import How
 
 MEMBER_NAME: Final = "discovery"
 _ELSEWHERE: Final = "192.0.2.1"  # an address of the documentation: nothing is ever sent there
@@ -43,19 +43,21 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(outcome.code)
     if sys.flags.optimize:
         sys.exit("kvraft-discovery: run without -O: the assertions guard the data")
-    logs.configure()
-    ended_by = runner()(run(outcome))
+    logs.configure(formatter=process.log_formatter("text", os.environ))
+    process.arrange()
+    supervision.raise_descriptor_limit()
+    ended_by = process.runner()(run(outcome))
     if isinstance(ended_by, signal.Signals):
-        die_by(ended_by)
+        process.die_by(ended_by)
     sys.exit(ended_by)
 
 
-async def run(given: Settings) -> int | signal.Signals:
+async def run(given: Settings) -> How:
     """Serve until a signal or a failure; the exit code, or the signal."""
     loop = asyncio.get_running_loop()
-    ended: asyncio.Future[int | signal.Signals] = loop.create_future()
+    ended: asyncio.Future[How] = loop.create_future()
 
-    def end(how: int | signal.Signals) -> None:
+    def end(how: How) -> None:
         if not ended.done():
             ended.set_result(how)
 
@@ -84,9 +86,7 @@ async def run(given: Settings) -> int | signal.Signals:
     return how
 
 
-async def _serve(
-    given: Settings, backend: Backend, ended: asyncio.Future[int | signal.Signals]
-) -> int | signal.Signals:
+async def _serve(given: Settings, backend: Backend, ended: asyncio.Future[How]) -> How:
     loop = asyncio.get_running_loop()
     rate = RateLimit(given.new_per_minute, loop.time) if given.new_per_minute else None
     service = DiscoveryService(backend, given.host, token_ttl_s=given.token_ttl_s, new_rate=rate)
