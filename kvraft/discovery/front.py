@@ -73,6 +73,7 @@ class Front:
         for timer in self._silent.values():
             timer.cancel()
         self._silent.clear()
+        self._service.wind_up()
         self._server.pre_shutdown()
         await self._server.shutdown(limits.DISCOVERY_DRAIN_S)
 

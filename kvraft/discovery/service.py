@@ -71,9 +71,15 @@ class DiscoveryService:
         self.host = host.rstrip("/")
         self._token_ttl_s = token_ttl_s
         self._new_rate = new_rate
+        self._waits: set[asyncio.Timeout] = set()
         self._requests = Requests()
         self._registry = CollectorRegistry()
         self._registry.register(self._requests)
+
+    def wind_up(self) -> None:
+        """The service stops: end the open waits, so that their members ask again at once."""
+        for limit in self._waits:
+            limit.reschedule(asyncio.get_running_loop().time())
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
@@ -228,7 +234,7 @@ class DiscoveryService:
                 response.enable_chunked_encoding()
             await response.prepare(request)
             try:
-                async with asyncio.timeout(limits.DISCOVERY_SERVED_WAIT_S):
+                async with self._limited(answer):
                     async for chunk in answer.chunks:
                         await response.write(chunk)
                         request[SENT_BYTES] = request.get(SENT_BYTES, 0) + len(chunk)
@@ -241,6 +247,17 @@ class DiscoveryService:
                 _cut(request)
             await response.write_eof()
         return response
+
+    @asynccontextmanager
+    async def _limited(self, answer: Answer) -> AsyncIterator[None]:
+        """The time that passing on may take. Raises TimeoutError."""
+        async with asyncio.timeout(limits.DISCOVERY_SERVED_WAIT_S) as limit:
+            if answer.length is None:
+                self._waits.add(limit)
+            try:
+                yield
+            finally:
+                self._waits.discard(limit)
 
 
 def _cut(request: web.BaseRequest) -> None:

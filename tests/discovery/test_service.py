@@ -315,6 +315,16 @@ async def test_a_wait_ends_some_time(world: World, monkeypatch: pytest.MonkeyPat
     assert (reply.status, reply.body) == (200, b"")
 
 
+async def test_a_stop_ends_waits_properly() -> None:
+    async with World() as world:
+        token = await world.new()
+        url = f"{world.url}{token}?wait=true"
+        async with aiohttp.ClientSession() as session, session.get(url) as waiting:
+            assert waiting.status == 200
+            await world.front.stop()
+            assert await waiting.read() == b""
+
+
 async def test_long_listings(world: World) -> None:
     token = await world.new()
     count = limits.GET_INLINE_NODES + 10
