@@ -123,6 +123,7 @@ class RaftCore:
         "_handed_vote",
         "_outstanding",
         "_seen",
+        "_sync_commit",
         "after",
         "answered_round",
         "applied",
@@ -216,6 +217,7 @@ class RaftCore:
         self._durable_vote = self._handed_vote = self.vote
         self._handed_commit = hard_state.commit
         self._flush_commit = False
+        self._sync_commit = False
         self.state_changed = True
         self._seen = (FOLLOWER, -1, 0)
         election.restart_timer(self)
@@ -367,6 +369,9 @@ class RaftCore:
     def apply_conf_change(self, change: ConfChange) -> Membership:
         """The driver applies this committed change: from now on it is in force."""
         membership = confchange.apply(self.membership, change)
+        if change.kind == ConfChangeKind.REMOVE:
+            # Who was removed may have been needed for knowing it: it is to be known without it.
+            self._sync_commit = True
         if membership != self.membership:
             self.membership = membership
             self._adopt_membership()
@@ -489,6 +494,7 @@ class RaftCore:
             log.last > log.handed
             or self.after
             or self._flush_commit
+            or self._sync_commit
             or self.term != self._handed_term
             or self.vote != self._handed_vote
             or self.install_pending
@@ -538,14 +544,14 @@ class RaftCore:
         entries = log.slice(log.handed + 1, log.last) if log.last > log.handed else []
         state_changed = term != self._handed_term or vote != self._handed_vote
         snapshot = self.installing if self.install_pending else None
-        sync = state_changed or bool(entries) or snapshot is not None
+        sync = state_changed or bool(entries) or snapshot is not None or self._sync_commit
         if not sync and not self.after and not self._flush_commit:
             return None
         hard_state = None
-        if state_changed or commit != self._handed_commit:
+        if state_changed or commit != self._handed_commit or self._sync_commit:
             hard_state = HardState(term, vote, commit)
             self._handed_term, self._handed_vote, self._handed_commit = hard_state
-        self._flush_commit = False
+        self._flush_commit = self._sync_commit = False
         self.install_pending = False
         log.handed = log.last
         after, self.after = self.after, []

@@ -61,6 +61,7 @@ class Driver:
         *,
         on_fatal: Callable[[BaseException], None],
         on_change: Callable[[], None],
+        on_removed: Callable[[], None],
         addresses: Callable[[], Mapping[int, Sequence[str]]],
         max_snapshots: int,
         max_wals: int,
@@ -73,12 +74,14 @@ class Driver:
         self._metrics = metrics
         self._on_fatal = on_fatal
         self._on_change = on_change
+        self._on_removed = on_removed
         self._addresses = addresses
         self._max_snapshots = max_snapshots
         self._max_wals = max_wals
         self._hub: PeerHub | None = None
         self._members_seen: object = None
         self._leadership_seen: object = None
+        self._refused_seen: object = None
         self._wal_thread = DiskThread(self._loop, "kvraft-wal")
         self._snapshot_thread = DiskThread(self._loop, "kvraft-snapshot")
         self._scheduled = False
@@ -173,6 +176,8 @@ class Driver:
         self._replica.tick()
         self._save_commit_index()
         self._reclaim()
+        if self._replica.may_leave():
+            self._on_removed()
         self.wake()
 
     def _reclaim(self) -> None:
@@ -205,7 +210,12 @@ class Driver:
             self._backlog = backlog
             self._metrics.applying(backlog)
         leadership = (replica.core.term, replica.core.leader, replica.core.role)
-        if replica.members is not self._members_seen or leadership != self._leadership_seen:
+        if (
+            replica.members is not self._members_seen
+            or leadership != self._leadership_seen
+            or replica.removals.refused is not self._refused_seen
+        ):
+            self._refused_seen = replica.removals.refused
             self._leadership_seen = leadership
             self._metrics.leadership(replica.core.leader)
             self._members_seen = replica.members

@@ -65,8 +65,6 @@ if TYPE_CHECKING:
     from kvraft.transport.handshake import Hello
     from kvraft.transport.tls import Tls
 
-ELECTIONS_BEFORE_LEAVING = 3
-"""Election timeouts that a removed member stays: in two, everybody who needs it has asked."""
 _STATES = {Role.LEADER: "StateLeader", Role.FOLLOWER: "StateFollower"}
 
 _log = logger("etcdserver")
@@ -104,8 +102,6 @@ class Member:
         self.cluster_id_hex = format_id(identity.cluster_id).encode()
         self._replica = replica
         self._on_fatal = on_fatal
-        self._on_removed = on_removed
-        self._leaving: asyncio.TimerHandle | None = None
         self._announcer = Announcer(replica, identity.cluster_id)
         self._book = AddressBook()
         for info in known_members:
@@ -123,6 +119,7 @@ class Member:
             on_fatal=on_fatal,
             on_change=self._note_changes,
             addresses=self._addresses,
+            on_removed=on_removed,
             max_snapshots=max_snapshots,
             max_wals=max_wals,
         )
@@ -199,8 +196,6 @@ class Member:
 
     async def stop(self) -> None:
         """Leave the network and close the data directory."""
-        if self._leaving is not None:
-            self._leaving.cancel()
         for server in self._peer_servers:
             server.close()
         for connection in list(self._peer_connections):
@@ -422,7 +417,7 @@ class Member:
 
     def is_removed(self, member_id: int) -> bool:
         """See `PeerPort.is_removed`."""
-        return self._replica.is_removed(member_id)
+        return self._replica.may_be_told_of_removal(member_id)
 
     def warn(self, text: str) -> None:
         """See `PeerPort.warn`."""
@@ -451,27 +446,16 @@ class Member:
         except Downgrade as error:
             self._on_fatal(error)
             return
-        is_removed = self._replica.is_removed
+        refused = self._replica.removals.refused
         for connection in list(self._peer_connections):
-            if connection.sender and is_removed(connection.sender):
+            if connection.sender in refused:
                 connection.abort()  # it may not know; when it calls again, it is told
-        if is_removed(self.member_id):
-            config = self._replica.config
-            timeouts = ELECTIONS_BEFORE_LEAVING if self._replica.members else 1
-            self._leave_soon(timeouts * config.election_ticks * config.tick_ms / 1000)
+        if self._replica.removals.own_ns is not None:
+            self._announcer.removal()
 
-    def _told_of_removal(self) -> None:
-        """Another member has applied the removal: those who stay do without this one."""
-        self._leave_soon(2 * self._replica.config.tick_ms / 1000)
-
-    def _leave_soon(self, delay_s: float) -> None:
-        """End, but not before those who do not know yet could ask this one what is committed."""
+    def _told_of_removal(self, by: int) -> None:
+        self._replica.told_of_removal(by)
         self._announcer.removal()
-        loop = asyncio.get_running_loop()
-        if self._leaving is None or self._leaving.when() > loop.time() + delay_s:
-            if self._leaving is not None:
-                self._leaving.cancel()
-            self._leaving = loop.call_later(delay_s, self._on_removed)
 
     def _peer_unreachable(self, member: int) -> None:
         self._stats.failed(member)

@@ -39,6 +39,7 @@ from kvraft.server.forwarding import Forward, ForwardReply, Inbox, Outbox, Verdi
 from kvraft.server.logtime import LogTime
 from kvraft.server.proposals import Done, Pending, ProposalTable
 from kvraft.server.reads import Barrier, ReadQueue
+from kvraft.server.removals import Removals
 from kvraft.store.errors import StoreError
 from kvraft.store.request import Op, Request, decode_request, encode_request
 
@@ -115,6 +116,10 @@ class Replica:
         self._inbox = Inbox(core.member_id)
         self._desk = changes.Desk(core.member_id, incarnation)
         self._changes = changes.Queue(core, self, strict=config.strict_reconfig)
+        election_ms = config.election_ticks * config.tick_ms
+        self.removals = Removals(
+            core.member_id, election_ms * _NANOS_PER_MS, config.tick_ms * _NANOS_PER_MS
+        )
         self._send: list[Frame] = []
         self._incoming: dict[SnapshotMeta, Store] = {}
         # 65536 ids per unit of incarnation, which counts seconds: a next start is always ahead.
@@ -122,6 +127,8 @@ class Replica:
             (core.member_id & 0xFFFF) << 48 | (incarnation << 16)
         ) & _MAX_UINT64
         self._started_ns = clock.monotonic_ns()
+        if self.is_removed(core.member_id):
+            self.removals.learnt(self._started_ns)
         self._recovered_commit = core.commit
         self._recovered_last = core.log.last
         self._snapshot_index = core.applied
@@ -294,6 +301,8 @@ class Replica:
         if persist.snapshot is not None:
             self._install(persist.snapshot)
         self.core.persisted(persist)
+        if persist.sync and persist.hard_state is not None:
+            self.removals.sealed(persist.hard_state.commit)
         return persist.after
 
     def apply(self, committed: list[Entry]) -> None:
@@ -392,6 +401,20 @@ class Replica:
     def snapshot_index(self) -> int:
         """The last entry of the newest snapshot."""
         return self._snapshot_index
+
+    def may_be_told_of_removal(self, member_id: int) -> bool:
+        """Whether this member was removed, and this one will know it after any crash."""
+        return self.is_removed(member_id) and self.removals.may_be_told(member_id)
+
+    def told_of_removal(self, by: int) -> None:
+        """Another member says that this one has been removed."""
+        self.removals.told(by, self._clock.monotonic_ns())
+
+    def may_leave(self) -> bool:
+        """Whether this member has been removed and nobody needs it any more."""
+        own_id = self.core.member_id
+        others = [voter for voter in self.core.membership.voters if voter != own_id]
+        return self.removals.may_leave(others, self._clock.monotonic_ns())
 
     def leader_since_ns(self) -> int:
         """When the present leader was first seen, by the monotonic clock."""
@@ -528,6 +551,9 @@ class Replica:
         )
         if outcome is None:
             outcome = self._change_members(change, context)
+            if change.kind == ConfChangeKind.REMOVE and outcome is None:
+                now_ns = self._clock.monotonic_ns()
+                self.removals.applied(change.member, entry.index, now_ns)
         self._desk.applied(context.request, change.member, outcome)
 
     def _change_members(self, change: ConfChange, context: membership.Context) -> ChangeOutcome:
@@ -550,6 +576,9 @@ class Replica:
         old, self.store = self.store, self._incoming.pop(meta)
         self.applied_index, self.applied_term = meta.index, meta.term
         self._snapshot_index = meta.index
+        self.removals.sealed(meta.index)
+        if self.is_removed(self.core.member_id):
+            self.removals.learnt(self._clock.monotonic_ns())
         self.members = membership.members_from_records(self.store.records())
         self.core.snapshot_restored(meta)
         unknown = Unavailable(CONNECTION_LOST, definite=False)

@@ -25,7 +25,7 @@ class PeerHub:
         *,
         on_unreachable: Callable[[int], None],
         on_state: Callable[[int, bool, str], None],
-        on_removed: Callable[[], None],
+        on_removed: Callable[[int], None],
         context: ContextSource | None = None,
     ) -> None:
         """`context`: gives what https URLs are dialled with; asked for each connection anew."""

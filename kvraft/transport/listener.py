@@ -64,7 +64,7 @@ class PeerPort(Protocol):
         ...
 
     def is_removed(self, member_id: int) -> bool:
-        """Whether this member was removed from the cluster for good."""
+        """Whether this member was removed from the cluster for good, and may be told."""
         ...
 
     def warn(self, text: str) -> None:

@@ -82,10 +82,10 @@ class Peer:
         *,
         on_unreachable: Callable[[int], None],
         on_state: Callable[[int, bool, str], None],
-        on_removed: Callable[[], None],
+        on_removed: Callable[[int], None],
         context: ContextSource | None = None,
     ) -> None:
-        """`on_removed`: the other side says that this member has been removed."""
+        """`on_removed`: the other side, which is named, says that this member has been removed."""
         self.member_id = hello.to
         self.urls = tuple(urls)
         self.hello = hello  # may be replaced: the next connection begins with it
@@ -132,7 +132,7 @@ class Peer:
             except (OSError, TimeoutError, HandshakeError) as error:
                 self._complain(f"{url}: {failure(error)}")
                 if isinstance(error, HandshakeError) and error.status == REMOVED:
-                    self._on_removed()
+                    self._on_removed(self.member_id)
             await asyncio.sleep(limits.PEER_RECONNECT_MS / 1000)
 
     async def _stay_connected(self, url: str) -> None:

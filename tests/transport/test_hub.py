@@ -34,7 +34,7 @@ class Hub:
             encoder(),
             on_unreachable=self.unreachable.append,
             on_state=lambda *_: None,
-            on_removed=lambda: None,
+            on_removed=lambda _: None,
         )
 
 

@@ -34,14 +34,14 @@ class Dialler:
     def __init__(self, *urls: str) -> None:
         self.unreachable = 0
         self.states: list[tuple[bool, str]] = []
-        self.removals: list[bool] = []
+        self.removals: list[int] = []
         self.peer = Peer(
             urls,
             HELLO,
             encoder(),
             on_unreachable=self._on_unreachable,
             on_state=lambda _, connected, reason: self.states.append((connected, reason)),
-            on_removed=lambda: self.removals.append(True),
+            on_removed=self.removals.append,
         )
 
     def _on_unreachable(self, member: int) -> None:

@@ -85,7 +85,7 @@ class Dialler:
             encoder(),
             on_unreachable=lambda _: None,
             on_state=lambda _, connected, reason: self.states.append((connected, reason)),
-            on_removed=lambda: None,
+            on_removed=lambda _: None,
             context=tls.client_context,
         )
 
