@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from jepsen_like.sim.model import Change, Model, Refused
 from jepsen_like.sim.world import Violation, World
-from kvraft.raft.entry import ConfChangeKind, Entry, EntryKind, decode_conf_change
+from kvraft.raft.entry import ConfChange, ConfChangeKind, Entry, EntryKind, decode_conf_change
 from kvraft.server import membership
 from kvraft.store.request import Op, Request, decode_request
 
@@ -45,6 +45,9 @@ class AgreedLog:
         self.entries: list[Applied] = []
         self.model = Model()
         self.by_tag: dict[bytes, list[Applied]] = {}
+        self.added: set[int] = set()
+        self.removed: set[int] = set()
+        self.changes: dict[int, int] = {}  # a change's request -> how many entries made it
         self.digests: dict[int, tuple[int, bytes]] = {}  # log index -> member, digest
 
     def observe(self, member: int, applied: int, entries: Sequence[Entry]) -> None:
@@ -95,10 +98,21 @@ class AgreedLog:
         if change.kind != ConfChangeKind.PROMOTE:
             refusal = membership.objection(members, self._is_removed, change, context)
         if refusal is None:
+            self._note_members(change)
+            self.changes[context.request] = self.changes.get(context.request, 0) + 1
             for write in membership.writes_of(change, context, self.model.records.get):
                 result = execute(self.model, write)
                 assert isinstance(result, Change), result
                 record.changes.append(result)
+
+    def _note_members(self, change: ConfChange) -> None:
+        member = change.member
+        if member in self.removed:
+            raise Violation(f"{member} was removed before, and comes back: {change}")
+        if change.kind in membership.ADDING:
+            self.added.add(member)
+        elif change.kind == ConfChangeKind.REMOVE:
+            self.removed.add(member)
 
     def _is_removed(self, member: int) -> bool:
         return membership.removal_record(member) in self.model.records

@@ -35,18 +35,35 @@ class Cluster:
         self._rng = world.rng("cluster")
         self._owners: dict[int, list[WatchOwner]] = {}
         numbers = range(1, shape.members + 1)
-        self.members: dict[int, Member] = {number: Member(self, number) for number in numbers}
+        self.founders = [
+            MemberInfo(number, f"m{number}", (f"http://m{number}:2380",), ()) for number in numbers
+        ]
+        self.members: dict[int, Member] = {
+            info.id: Member(self, info.id, info.name) for info in self.founders
+        }
+        self.healed: list[Member] = []
 
     def start(self) -> None:
         """Start all members, not quite at once."""
         for member in self.members.values():
             self.world.after(self._rng.randint(0, 50) * MILLISECOND_NS, member.start)
 
-    def member_infos(self) -> list[MemberInfo]:
-        """The initial members as production describes them."""
+    def join(self, number: int) -> Member:
+        """The process of a member that has been added to the running cluster."""
+        member = self.members[number] = Member(self, number, f"m{len(self.members) + 1}")
+        member.joins = True
+        return member
+
+    def is_removed(self, number: int) -> bool:
+        """Whether a removal of this member has been applied anywhere."""
+        return number in self.agreed.removed
+
+    def staying(self) -> list[Member]:
+        """The members whose process has a future: not removed, and not lost for good."""
         return [
-            MemberInfo(number, f"m{number}", (f"http://m{number}:2380",), ())
-            for number in self.members
+            member
+            for member in self.members.values()
+            if not (member.lost or member.gone or self.is_removed(member.number))
         ]
 
     def restart_later(self, member: Member) -> None:
@@ -120,14 +137,18 @@ class Cluster:
     def converged(self) -> bool:
         """Whether all healed members have applied all there is, under one leader."""
         leader = self.leader()
-        if leader is None or any(not member.up for member in self.healed):
+        if leader is None or any(not member.up for member in self._healed()):
             return False
-        applied = {member.replica.applied_index for member in self.healed}
+        applied = {member.replica.applied_index for member in self._healed()}
         return applied == {leader.replica.core.commit}
+
+    def _healed(self) -> list[Member]:
+        """The healed members that have not been removed since."""
+        return [member for member in self.healed if not self.is_removed(member.number)]
 
     def check_converged(self) -> None:
         """After healing: everything agreed is applied everywhere, to the same state."""
-        for member in self.healed:
+        for member in self._healed():
             if member.replica.applied_index < len(self.agreed.entries):
                 raise Violation(
                     f"member {member.number} stands at {member.replica.applied_index}, but "

@@ -23,6 +23,7 @@ from kvraft.errors import Corrupt, DiskFailed, DiskFull, StorageError
 from kvraft.raft import invariants
 from kvraft.raft.config import RaftConfig
 from kvraft.raft.core import Role
+from kvraft.raft.entry import NO_STATE
 from kvraft.raft.errors import ProposalRefused
 from kvraft.raft.message import InstallSnapshot
 from kvraft.server.bootstrap import build_replica, initial_entries, restore_store
@@ -49,11 +50,14 @@ class Killed(BaseException):
 class Member:
     """See the module's description."""
 
-    def __init__(self, cluster: Cluster, number: int) -> None:
+    def __init__(self, cluster: Cluster, number: int, name: str) -> None:
         self.cluster = cluster
         self.world = cluster.world
-        self.number = number
-        self.rng: random.Random = cluster.world.rng(f"member {number}")
+        self.number = number  # its id
+        self.name = name
+        self.joins = False  # added to a running cluster: begins with an empty log
+        self.gone = False  # its process has ended for good
+        self.rng: random.Random = cluster.world.rng(f"member {name.removeprefix('m')}")
         self.disk = Disk(self.world, self.rng, number)
         self.clock = Clock(self.world, self.rng, cluster.shape.tick_ns, cluster.shape.drift)
         self.life = 0
@@ -75,7 +79,7 @@ class Member:
 
     def start(self) -> None:
         """Start the process: recover, or bootstrap at the very first time."""
-        if self.up or self.lost:
+        if self.up or self.lost or self.gone:
             return
         self.life += 1
         self.clock.wall_offset_ns = self.rng.randint(-200, 200) * MILLISECOND_NS
@@ -108,7 +112,9 @@ class Member:
     def _recover(self) -> None:
         shape = self.cluster.shape
         if not Storage.exists(self.files, DATA_DIR):
-            entries, state = initial_entries(self.cluster.member_infos())
+            entries, state = initial_entries(self.cluster.founders)
+            if self.joins:
+                entries, state = [], NO_STATE
             self.disk.make_data_dir(DATA_DIR)
             identity = Identity(self.number, CLUSTER_ID)
             Storage.create(
@@ -128,7 +134,7 @@ class Member:
             max_inflight_appends=shape.max_inflight_appends,
         )  # fmt: skip
         self.replica: Replica = build_replica(
-            shape.replica_config(self.number), config, self.rng, self.clock, self.life,
+            shape.replica_config(self.name), config, self.rng, self.clock, self.life,
             recovered, store,
         )  # fmt: skip
 
@@ -251,16 +257,29 @@ class Member:
         self._schedule_tick()
         self.replica.tick()
         self._save_commit_index()
+        if self.replica.may_leave():
+            self.world.fault("removed member left", self.number)
+            self.gone = True
+            self._ended()
 
-    def receive(self, data: bytes) -> None:
+    def receive(self, sender: Member, data: bytes) -> None:
         """Bytes of one frame from a peer."""
         if self.up:
-            self.soon(self.life, lambda: self._received(data))
+            self.soon(self.life, lambda: self._received(sender, data))
 
-    def _received(self, data: bytes) -> None:
+    def _received(self, sender: Member, data: bytes) -> None:
+        if self.replica.may_be_told_of_removal(sender.number):
+            # Its connection has been cut; when it calls again, it is told why.
+            told = partial(sender.told_of_removal, sender.life, self.number)
+            self.world.after(self.rng.randint(1, 100) * MILLISECOND_NS, told)
+            return
         for frame in self._decoder.feed(data):
             self.world.note(self.number, "<-", frame)
             self.replica.receive(cast("Frame", frame))
+
+    def told_of_removal(self, life: int, by: int) -> None:
+        """Another member refuses this one."""
+        self.soon(life, lambda: self.replica.told_of_removal(by))
 
     # --- work ---------------------------------------------------------------------------
 
@@ -291,6 +310,12 @@ class Member:
         agreed.observe(self.number, replica.applied_index, committed)
         replica.apply(committed)
         agreed.store_index(self.number, replica.applied_index, replica.store.index)
+        voters, learners = replica.core.membership
+        if sorted(voters + learners) != list(replica.members):
+            raise Violation(
+                f"member {self.number} counts {voters} and {learners}, but its records name "
+                f"{list(replica.members)}"
+            )
         self._applies += 1
         if self._applies % self.cluster.shape.digest_every == 0:
             self.check_digest()
@@ -315,15 +340,24 @@ class Member:
         for frame in frames:
             to = frame[0]
             peer = self.cluster.members.get(to)
-            if peer is None:
+            if peer is None and to not in self.cluster.agreed.added:
                 raise Violation(f"member {self.number} sends to unknown member {to}")
+            if peer is None or not self._reaches(peer):
+                self._unreachable_soon(to)
+                continue
             if type(frame) is InstallSnapshot:
                 self._transfer(frame)
                 continue
             if not network.connected(self.number, to) and self.rng.random() < 0.2:
                 self._unreachable_soon(to)
             data = self._encoder.encode([frame])
-            network.send(self.number, to, partial(peer.receive, data))
+            network.send(self.number, to, partial(peer.receive, self, data))
+
+    def _reaches(self, peer: Member) -> bool:
+        """Whether this member knows where the other one is, from the log or from its call."""
+        if peer.number in self.replica.members:
+            return True
+        return peer.up and self.number in peer.replica.members
 
     def _unreachable_soon(self, to: int) -> None:
         """The transport notices a broken connection a little later."""

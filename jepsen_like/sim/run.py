@@ -15,6 +15,7 @@ from jepsen_like.sim import checks
 from jepsen_like.sim.cluster import Cluster
 from jepsen_like.sim.history import History, Outcome
 from jepsen_like.sim.nemesis import Nemesis
+from jepsen_like.sim.operator import Operator
 from jepsen_like.sim.shape import Shape, draw_shape
 from jepsen_like.sim.workload import Workload
 from jepsen_like.sim.world import MILLISECOND_NS, SECOND_NS, Violation, World
@@ -55,6 +56,7 @@ class Run:
         self.history = History()
         self.workload = Workload(self.cluster, self.history)
         self.nemesis = Nemesis(self.cluster)
+        self.operator = Operator(self.cluster)
         self._rng = self.world.rng("run")
         self._steps = 0
         self._healthy_ns = -1
@@ -94,16 +96,21 @@ class Run:
         self.cluster.start()
         self.workload.start()
         self.nemesis.start()
+        self.operator.start()
         self.world.run_until(self.shape.safety_ms * MILLISECOND_NS, self._each_event)
 
     def liveness(self) -> None:
         """A healed majority must come back to work."""
         world, cluster = self.world, self.cluster
-        self.nemesis.stopped = True
+        self.nemesis.stopped = self.operator.stopped = True
         startable = [
-            member for member in cluster.members.values() if member.up or not member.damaged
+            member
+            for member in cluster.members.values()
+            if not member.gone and (member.up or not (member.damaged or member.lost))
         ]
-        size = self._rng.randint(cluster.quorum(), len(startable))
+        # With changes under way nobody but the members can say how many make a majority.
+        least = len(startable) if self.shape.change_every_ms else cluster.quorum()
+        size = self._rng.randint(least, len(startable))
         healed = sorted(self._rng.sample(startable, size), key=lambda member: member.number)
         world.note("healed:", [member.number for member in healed])
         cluster.heal(healed)
@@ -159,6 +166,7 @@ class Run:
         late_ns = SWEEP_NS + 3 * self.shape.tick_ns + COMMIT_NS
         checks.check_ttls(history.operations, cluster.agreed, self._healthy_ns, late_ns)
         checks.check_expired(cluster.agreed, list(model.nodes))
+        self.operator.check()
 
 
 def run_seed(seed: int, shape: Shape | None = None) -> Verdict:

@@ -35,6 +35,8 @@ class Shape(NamedTuple):
     safety_ms: int = 20_000
     watch_share: float = 0.1
     slow_watch_share: float = 0.1
+    change_every_ms: int = 0  # between changes of the membership; 0: there are none
+    strict_reconfig: bool = True
     check_core: bool = True  # off: only what clients and disks show is judged
 
     @property
@@ -47,17 +49,18 @@ class Shape(NamedTuple):
         """The minimum election timeout."""
         return self.tick_ns * self.election_ticks
 
-    def replica_config(self, number: int) -> ReplicaConfig:
+    def replica_config(self, name: str) -> ReplicaConfig:
         """The production settings of one member."""
         return ReplicaConfig(
-            name=f"m{number}",
-            client_urls=(f"http://m{number}:2379",),
+            name=name,
+            client_urls=(f"http://{name}:2379",),
             tick_ms=self.tick_ms,
             election_ticks=self.election_ticks,
             request_timeout_ms=self.request_timeout_ms,
             snapshot_count=self.snapshot_count,
             snapshot_keep_entries=self.snapshot_keep_entries,
             cluster_version="2.3.0",
+            strict_reconfig=self.strict_reconfig,
         )
 
 
@@ -69,6 +72,7 @@ FAULTS = (
 )  # fmt: skip
 
 
+CHANGE_SHARE = 0.3  # of the runs: members are added, moved, removed and replaced
 SNAPSHOT_SHARE = 0.1  # of the runs: members fall behind all the time and live on snapshots
 SNAPSHOT_FAULTS = (
     "long absence", "slow disk", "kill", "pause", "partition", "one way", "slow link",
@@ -106,4 +110,11 @@ def draw_shape(rng: random.Random) -> Shape:
             members=rng.choice((3, 5)), snapshot_count=50, snapshot_keep_entries=1, think_ms=10,
             faults=SNAPSHOT_FAULTS, safety_ms=15_000,
         )  # fmt: skip
+    if rng.random() < CHANGE_SHARE:
+        # No damaged disks: who is lost for good is part of what the changes are about.
+        return shape._replace(
+            change_every_ms=rng.choice((100, 400, 1500)),
+            strict_reconfig=rng.random() < 0.8,
+            faults=tuple(name for name in shape.faults if name != "bit flip"),
+        )
     return shape

@@ -25,7 +25,10 @@ RESET_PROBABILITY = 0.03  # of each chunk
 def start_transfer(sender: Member, message: InstallSnapshot, ended: Callable[[bool], None]) -> None:
     """Begin to send; `ended` is called once, unless the sender itself ends before."""
     world, network = sender.world, sender.cluster.network
-    peer = sender.cluster.members[message.to]
+    peer = sender.cluster.members.get(message.to)
+    if peer is None:  # added, but not started yet
+        world.after(MILLISECOND_NS, lambda: ended(False))
+        return
     chunks = [*sender.storage.read_snapshot(message.meta)]
     sender_life, peer_life = sender.life, peer.life
     link = (sender.number, peer.number)

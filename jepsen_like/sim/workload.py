@@ -81,7 +81,8 @@ class Client:
         if self._workload.stopped:
             return
         rng = self._rng
-        member = self._cluster.members[rng.randint(1, len(self._cluster.members))]
+        members = list(self._cluster.members.values())
+        member = members[rng.randint(1, len(members)) - 1]
         if not member.up and rng.random() < 0.8 and self._cluster.running():
             member = rng.choice(self._cluster.running())
         draw = rng.random()
@@ -97,7 +98,7 @@ class Client:
 
     def _begin(self, member: Member) -> Operation:
         operations = self._workload.history.operations
-        life = member.number * 1000 + member.life
+        life = member.number * 1_000_000 + member.life
         operation = Operation(len(operations), self._number, life, self._world.now_ns)
         operations.append(operation)
         return operation

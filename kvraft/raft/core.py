@@ -322,12 +322,14 @@ class RaftCore:
             raise NotCaughtUp(f"{learner:x} is {entries} entries, {size} bytes behind")
 
     def is_active(self, member: int) -> bool:
-        """On a leader: whether this member was heard of within an election timeout."""
+        """On a leader: whether this member has answered it within an election timeout."""
         if member == self.member_id:
             return True
         progress = self.progress.get(member)
         return (
-            progress is not None and self.ticks - progress.active_tick < self.config.election_ticks
+            progress is not None
+            and progress.heard
+            and self.ticks - progress.active_tick < self.config.election_ticks
         )
 
     def transfer_leadership(self, to: int = 0) -> None:

@@ -39,6 +39,7 @@ class Progress:
     __slots__ = (
         "active_tick",
         "commit_sent",
+        "heard",
         "inflight",
         "inflight_bytes",
         "match",
@@ -64,7 +65,8 @@ class Progress:
         self.snapshot_index = 0  # SNAPSHOT: which one was sent
         self.commit_sent = 0  # the highest commit index told by an append
         self.read_round = 0  # the last read round confirmed
-        self.active_tick = now_tick  # when it was last heard
+        self.active_tick = now_tick  # when it was last heard, or its leader began to lead
+        self.heard = False  # whether it has answered this leader at all
         self.nudge_tick = now_tick - 1  # when a heartbeat's answer last made it go on
         self.max_count = max_count
         self.max_bytes = max_bytes

@@ -168,6 +168,7 @@ def handle_append_reply(core: RaftCore, message: AppendReply) -> None:
     if progress is None:
         return
     progress.active_tick = core.ticks
+    progress.heard = True
     index = message.index
     if not message.ok:
         _handle_refusal(core, progress, message)
@@ -206,6 +207,7 @@ def handle_heartbeat_reply(core: RaftCore, message: HeartbeatReply) -> None:
     if progress is None:
         return
     progress.active_tick = core.ticks
+    progress.heard = True
     if message.read_round > progress.read_round:
         progress.read_round = message.read_round
         confirm_reads(core)

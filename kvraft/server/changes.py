@@ -48,6 +48,8 @@ if TYPE_CHECKING:
 NOT_SENT = 0
 """The term of a change that no leader has been given, or that is certainly lost."""
 RESEND_TICKS = 3
+PATIENCE_TICKS = 3
+"""How long a change waits until it is safe: who is connected has answered the leader by then."""
 
 _KINDS = {
     ChangeKind.ADD: ConfChangeKind.ADD_LEARNER,
@@ -245,7 +247,17 @@ class Desk:
 
 
 class _Queued:
-    __slots__ = ("asking", "change", "confirmed", "context", "frame", "since_ns", "transferred")
+    __slots__ = (
+        "asking",
+        "change",
+        "confirmed",
+        "context",
+        "frame",
+        "held",
+        "patience",
+        "since_ns",
+        "transferred",
+    )
 
     def __init__(
         self, frame: ChangeRequest, change: ConfChange, context: Context, since_ns: int
@@ -256,6 +268,8 @@ class _Queued:
         self.since_ns = since_ns
         self.asking = False  # a round of heartbeats is under way
         self.confirmed = False  # it has come back
+        self.held = False  # until the next tick
+        self.patience = PATIENCE_TICKS
         self.transferred = False  # the leader that it removes has tried to hand over
 
 
@@ -301,6 +315,9 @@ class Queue:
             self._settle(self._queue.popleft(), Verdict.TIMED_OUT)
         if not self._queue:
             self._promote()
+        elif self._queue[0].held:
+            self._queue[0].held = False
+            self._queue[0].patience -= 1
 
     def has_work(self) -> bool:
         """Whether `work` would come further."""
@@ -329,6 +346,7 @@ class Queue:
             and not core.transferee
             and not self._view.disk_full
             and not self._queue[0].asking
+            and not self._queue[0].held
         )
 
     def _handle(self, head: _Queued) -> None:
@@ -346,7 +364,10 @@ class Queue:
             standing = Standing(self._view.members, core.membership.voters, core.is_active)
             reason = membership.danger(standing, change)
             if reason is not None:
-                self._refuse(head, MemberChangeError(ChangeRefusal.NOT_SAFE, reason))
+                if head.patience:
+                    head.held = True
+                else:
+                    self._refuse(head, MemberChangeError(ChangeRefusal.NOT_SAFE, reason))
                 return
         if change.kind == ConfChangeKind.REMOVE and change.member == core.member_id:
             if self._hands_over(head):
