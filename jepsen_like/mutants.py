@@ -20,14 +20,16 @@ from typing import Any, NamedTuple
 from jepsen_like.sim.disk import DiskFiles
 from jepsen_like.sim.run import run_seed
 from jepsen_like.sim.shape import Shape
-from kvraft.raft import election, replication
-from kvraft.raft.core import RaftCore
-from kvraft.raft.entry import EntryKind
+from kvraft.raft import confchange, election, replication
+from kvraft.raft.core import RaftCore, Role
+from kvraft.raft.entry import Entry, EntryKind, encode_conf_change
 from kvraft.raft.log import RaftLog
 from kvraft.raft.message import Heartbeat
-from kvraft.raft.quorum import reached_by_majority
+from kvraft.raft.quorum import majority, reached_by_majority
 from kvraft.raft.ready import ReadState
+from kvraft.server.changes import Queue
 from kvraft.server.logtime import LogTime
+from kvraft.server.removals import Removals
 from kvraft.server.replica import Replica
 from kvraft.storage import record
 from kvraft.storage.datadir import Storage
@@ -43,6 +45,9 @@ ROUGH = Shape(
     faults=RESTARTS + CUTS, fault_every_ms=400, safety_ms=8_000, think_ms=30, snapshot_count=50,
     check_core=False,
 )  # fmt: skip
+
+
+CHANGING = ROUGH._replace(change_every_ms=150, snapshot_count=100)
 
 
 class Mutant(NamedTuple):
@@ -136,6 +141,85 @@ def _read_without_round() -> list[Patch]:
             core.reads_failed.append(ctx)
 
     return [(RaftCore, "read_index", read_index)]
+
+
+# --- membership ------------------------------------------------------------------------
+
+
+def _learner_counts() -> list[Patch]:
+    """What a learner has counts for the commit, as if it voted."""
+
+    def collect_voter_peers(core: RaftCore) -> None:
+        core.voter_peers = list(core.progress.values())
+
+    def advance_commit(core: RaftCore) -> None:
+        needed = majority(len(core.membership.voters))
+        matches = sorted([peer.match for peer in core.voter_peers] + [core.log.durable])
+        index = matches[-needed]
+        if index > core.commit and index >= core.own_first:
+            core.commit = index
+            core.send_pending = bool(core.progress)
+
+    return [
+        (RaftCore, "collect_voter_peers", collect_voter_peers),
+        (replication, "advance_commit", advance_commit),
+    ]
+
+
+def _change_before_own_commit() -> list[Patch]:
+    """A fresh leader changes the membership although an older change may still be undone."""
+
+    def may_go_on(queue: Queue) -> bool:
+        core, waiting = queue._core, queue._queue
+        return (
+            bool(waiting)
+            and core.role is Role.LEADER
+            and core.term == queue._term
+            and not core.transferee
+            and not waiting[0].asking
+            and not waiting[0].held
+        )
+
+    def propose_conf_change(core: RaftCore, change: Any) -> int:
+        core._require_open_leader()
+        confchange.check(core.membership, change)
+        index = core.log.last + 1
+        data = encode_conf_change(change)
+        core.log.append([Entry(core.term, index, int(EntryKind.CONFIG), data)])
+        core.send_pending = bool(core.progress)
+        return index
+
+    return [
+        (Queue, "_may_go_on", may_go_on),
+        (RaftCore, "propose_conf_change", propose_conf_change),
+        (RaftCore, "commit_previous_change", lambda core: None),
+    ]
+
+
+def _change_repeated() -> list[Patch]:
+    """The leader takes a repeated frame for a new change."""
+    original = Queue.take
+
+    def take(queue: Queue, frame: Any, now_ns: int) -> None:
+        queue._handled.pop(frame.sender, None)
+        original(queue, frame, now_ns)
+
+    return [(Queue, "take", take)]
+
+
+def _leaves_at_once() -> list[Patch]:
+    """A removed member ends as soon as it knows, though nobody else may know it for good."""
+    original = RaftCore.apply_conf_change
+
+    def apply_conf_change(core: RaftCore, change: Any) -> Any:
+        after = original(core, change)
+        core._sync_commit = False
+        return after
+
+    return [
+        (Removals, "may_leave", lambda removals, others, now_ns: removals.own_ns is not None),
+        (RaftCore, "apply_conf_change", apply_conf_change),
+    ]
 
 
 # --- replica ---------------------------------------------------------------------------
@@ -281,6 +365,31 @@ MUTANTS = (
     Mutant(
         "read without a round", "the leader answers reads without asking a majority",
         _read_without_round,
+        # With check-quorum a leader that is cut off steps down almost before it can be overtaken.
+        ROUGH._replace(check_quorum=False, faults=CUTS, think_ms=10, clients=8),
+    ),
+    Mutant(
+        "learner counts", "commits count what learners have", _learner_counts, CHANGING,
+    ),
+    Mutant(
+        "change before own commit", "membership changes without the two guards",
+        _change_before_own_commit,
+        CHANGING._replace(
+            change_every_ms=60, faults=(*CUTS, "kill leader"), strict_reconfig=False,
+            max_append_bytes=300,
+        ),
+    ),
+    Mutant(
+        "change repeated", "a repeated membership change taken for a new one", _change_repeated,
+        CHANGING._replace(faults=("loss", "duplicate", "clog", "reorder"), fault_every_ms=150),
+    ),
+    Mutant(
+        "removed member leaves at once", "nobody else may know that it is removed",
+        _leaves_at_once,
+        CHANGING._replace(
+            members=2, faults=("power everywhere", "power"), fault_every_ms=300, think_ms=150,
+            clients=3, safety_ms=15_000,
+        ),
     ),
     Mutant(
         "local read as quorum read", "quorum=true served from the local state",

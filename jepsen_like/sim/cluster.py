@@ -52,6 +52,7 @@ class Cluster:
         """The process of a member that has been added to the running cluster."""
         member = self.members[number] = Member(self, number, f"m{len(self.members) + 1}")
         member.joins = True
+        member.known = self.agreed.added - self.agreed.removed
         return member
 
     def is_removed(self, number: int) -> bool:

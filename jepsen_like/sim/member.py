@@ -56,6 +56,7 @@ class Member:
         self.number = number  # its id
         self.name = name
         self.joins = False  # added to a running cluster: begins with an empty log
+        self.known: set[int] = set()  # whom it was told of when it joined
         self.gone = False  # its process has ended for good
         self.rng: random.Random = cluster.world.rng(f"member {name.removeprefix('m')}")
         self.disk = Disk(self.world, self.rng, number)
@@ -257,10 +258,32 @@ class Member:
         self._schedule_tick()
         self.replica.tick()
         self._save_commit_index()
+        self._dial()
         if self.replica.may_leave():
             self.world.fault("removed member left", self.number)
             self.gone = True
             self._ended()
+
+    def _dial(self) -> None:
+        """Keep connections to all others, as production does; some may not want this member."""
+        network = self.cluster.network
+        for number in (*self.replica.members, *self.known):
+            peer = self.cluster.members.get(number)
+            if peer is None or not peer.up or peer.paused_until_ns > self.world.now_ns:
+                continue
+            if not (
+                network.connected(self.number, number) and network.connected(number, self.number)
+            ):
+                continue
+            if peer.replica.may_be_told_of_removal(self.number):
+                self._refused_by(number)
+
+    def _refused_by(self, number: int) -> None:
+        told = partial(self._told_of_removal, number)
+        self.world.after(MILLISECOND_NS, partial(self.soon, self.life, told))
+
+    def _told_of_removal(self, by: int) -> None:
+        self.replica.told_of_removal(by)
 
     def receive(self, sender: Member, data: bytes) -> None:
         """Bytes of one frame from a peer."""
@@ -269,17 +292,10 @@ class Member:
 
     def _received(self, sender: Member, data: bytes) -> None:
         if self.replica.may_be_told_of_removal(sender.number):
-            # Its connection has been cut; when it calls again, it is told why.
-            told = partial(sender.told_of_removal, sender.life, self.number)
-            self.world.after(self.rng.randint(1, 100) * MILLISECOND_NS, told)
-            return
+            return  # its connection has been cut; when it calls again, it is told why
         for frame in self._decoder.feed(data):
             self.world.note(self.number, "<-", frame)
             self.replica.receive(cast("Frame", frame))
-
-    def told_of_removal(self, life: int, by: int) -> None:
-        """Another member refuses this one."""
-        self.soon(life, lambda: self.replica.told_of_removal(by))
 
     # --- work ---------------------------------------------------------------------------
 
@@ -355,7 +371,7 @@ class Member:
 
     def _reaches(self, peer: Member) -> bool:
         """Whether this member knows where the other one is, from the log or from its call."""
-        if peer.number in self.replica.members:
+        if peer.number in self.replica.members or peer.number in self.known:
             return True
         return peer.up and self.number in peer.replica.members
 

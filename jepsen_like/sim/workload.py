@@ -81,7 +81,7 @@ class Client:
         if self._workload.stopped:
             return
         rng = self._rng
-        members = list(self._cluster.members.values())
+        members = self._cluster.staying() or list(self._cluster.members.values())
         member = members[rng.randint(1, len(members)) - 1]
         if not member.up and rng.random() < 0.8 and self._cluster.running():
             member = rng.choice(self._cluster.running())

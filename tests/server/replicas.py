@@ -6,9 +6,16 @@ import random
 from collections.abc import Callable
 from typing import Any
 
-from kvraft.api.service import MemberInfo, Unavailable
+from kvraft.api.service import (
+    ChangeKind,
+    ChangeOutcome,
+    MemberChange,
+    MemberInfo,
+    Unavailable,
+)
 from kvraft.clock import ManualClock
 from kvraft.raft.core import Role
+from kvraft.raft.entry import NO_STATE
 from kvraft.raft.message import InstallSnapshot
 from kvraft.raft.ready import Persist
 from kvraft.server import bootstrap
@@ -51,7 +58,7 @@ class Told:
     def __init__(self) -> None:
         self.outcomes: list[Any] = []
 
-    def __call__(self, outcome: Outcome | None) -> None:
+    def __call__(self, outcome: Outcome | ChangeOutcome) -> None:
         self.outcomes.append(outcome)
         assert len(self.outcomes) == 1, self.outcomes
 
@@ -124,7 +131,7 @@ class Cluster:
 
     def _deliver(self, frames: list[Any]) -> None:
         for frame in frames:
-            if self.drop(frame):
+            if self.drop(frame) or frame.to not in self.replicas:
                 self.lost.append(frame)
             elif type(frame) is InstallSnapshot:
                 store = self.snapshots[frame.meta.index]
@@ -161,6 +168,34 @@ class Cluster:
         told = Told()
         self[number].propose(Request(Op.SET, path, value, ttl_seconds=ttl), told)
         return told
+
+    def change(self, number: int, change: MemberChange) -> Told:
+        """Ask this member for a change of the membership; nothing is done yet."""
+        told = Told()
+        self[number].change_membership(change, told)
+        return told
+
+    def add(self, number: int, url: str) -> Told:
+        return self.change(number, MemberChange(ChangeKind.ADD, 0, (url,)))
+
+    def remove(self, number: int, member: int) -> Told:
+        return self.change(number, MemberChange(ChangeKind.REMOVE, member))
+
+    def join(self, member: int, name: str, **changes: Any) -> Replica:
+        """Start a member that was added: its log is empty."""
+        plain = config(9, name=name, **changes)
+        recovered = Recovered(Identity(0, 9), NO_STATE, None, [], [])
+        self.replicas[member] = bootstrap.build_replica(
+            plain,
+            bootstrap.raft_config(member, ELECTION_TICKS),
+            random.Random(member),
+            self.clock,
+            100,
+            recovered,
+            Store(),
+        )
+        self.settle()
+        return self.replicas[member]
 
     def read(self, number: int) -> Told:
         told = Told()
