@@ -189,7 +189,7 @@ class Member:
             *("--advertise-client-urls", self.client_url),
             *("--listen-peer-urls", self.peer_url),
             *("--initial-advertise-peer-urls", self.peer_url),
-            *("--initial-cluster", self.initial_cluster),
+            *(("--initial-cluster", self.initial_cluster) if self.initial_cluster else ()),
             *("--initial-cluster-state", self.initial_cluster_state),
             *self.extra_flags,
         ]

@@ -131,11 +131,13 @@ def parse(argv: Sequence[str], environ: Mapping[str, str]) -> ServerConfig | Exi
             raise _unverified(f"'{left[0]}' is not a valid flag.")
         if flags.truth("version"):
             return Exit(0, stdout=options.version_text(), lines=tuple(flags.lines))
+        # For this run only, like --version: a forgotten variable must not keep a member down.
+        check = flags.truth("check")
         try:
             flags.read_environment(environ, "ETCD")
         except FlagValueError as error:
             raise _fatal(str(error)) from None
-        return _build(flags)
+        return _build(flags, check)
     except _Refused as refused:
         lines = (*flags.lines, *refused.lines)
         return Exit(1, lines=lines, log_format=flags.text("log-format"))
@@ -223,7 +225,7 @@ def format_cluster(cluster: Mapping[str, Iterable[str]]) -> str:
 # --- from flags to settings ------------------------------------------------------------
 
 
-def _build(flags: FlagSet) -> ServerConfig:
+def _build(flags: FlagSet, check: bool) -> ServerConfig:
     _check_sources(flags)
     peer_tls, client_tls = _has_tls(flags, "peer-"), _has_tls(flags, "")
     listen_peer = _urls(flags, "listen-peer-urls", "peer-bind-addr", peer_tls)
@@ -278,7 +280,7 @@ def _build(flags: FlagSet) -> ServerConfig:
         log_package_levels=levels,
         slow_request_ms=flags.number("slow-request-ms"),
         corrupt_check_interval_s=flags.number("corrupt-check-interval"),
-        check=flags.truth("check"),
+        check=check,
         given=frozenset(flags.given),
         lines=tuple(flags.lines),
     )

@@ -62,6 +62,10 @@ class FlagSet:
         self.given: set[str] = set()
         self.lines: list[LogLine] = []
 
+    def names(self) -> list[str]:
+        """All flags, sorted."""
+        return sorted(self._flags)
+
     def parse(self, argv: Sequence[str]) -> list[str]:
         """Take the flags from a command line; returns what is left behind them."""
         words = deque(argv)

@@ -357,6 +357,61 @@ def test_version_in_the_environment_does_nothing() -> None:
     assert _good([], {"ETCD_VERSION": "true"}).name == "default"
 
 
+def test_check_in_the_environment_does_nothing() -> None:
+    assert not _good([], {"ETCD_CHECK": "true"}).check
+
+
+def test_a_refusal_keeps_the_form_of_the_log() -> None:
+    assert _bad(["--log-format", "json", "--election-timeout", "1"]).log_format == "json"
+    assert _bad(["--nope"]).log_format == "text"
+
+
+@pytest.mark.parametrize("flag", options.new_flag_set().names())
+def test_every_flag_has_its_variable(flag: str) -> None:
+    variable = "ETCD_" + flag.upper().replace("-", "_")
+    outcome = config.parse([], {variable: "0"})
+    texts = [line.text for line in outcome.lines]
+    assert f"recognized and used environment variable {variable}=0" in texts
+
+
+@pytest.mark.parametrize("flag", options.new_flag_set().names())
+def test_every_flag_is_in_the_help(flag: str) -> None:
+    assert re.search(rf"(^|\s)--{flag}\b", options.help_text())
+
+
+@pytest.mark.parametrize(
+    ("argv", "listen", "advertise"),
+    [
+        (["--addr", "127.0.0.1:9"], "http://[::]:9", "http://127.0.0.1:9"),
+        (
+            ["--addr", "1.2.3.4:9", "--bind-addr", "0.0.0.0:8"],
+            "http://0.0.0.0:8",
+            "http://1.2.3.4:9",
+        ),
+        (
+            ["--addr", "127.0.0.1:9", "--cert-file", "/c", "--key-file", "/k"],
+            "https://[::]:9",
+            "https://127.0.0.1:9",
+        ),
+    ],
+)
+def test_the_addresses_of_etcd_0_4(argv: list[str], listen: str, advertise: str) -> None:
+    found = _good(argv)
+    assert found.listen_client_urls == (listen,)
+    assert found.advertise_client_urls == (advertise,)
+
+
+@pytest.mark.parametrize("proxy", [["--proxy", "on"], ["--discovery", "http://d:1/x"]])
+def test_proxies_need_not_advertise(proxy: list[str]) -> None:
+    _good([*proxy, "--listen-client-urls", "http://127.0.0.1:1"])
+
+
+def test_a_member_that_discovers_without_fallback_has_to_advertise() -> None:
+    words = ["--discovery", "http://d:1/x", "--discovery-fallback", "exit"]
+    outcome = _bad([*words, "--listen-client-urls", "http://127.0.0.1:1"])
+    assert MUST_ADVERTISE in outcome.lines[-2].text
+
+
 def test_version() -> None:
     outcome = _bad(["--version"], {"ETCD_SNAPSHOT_COUNT": "x"})
     assert (outcome.code, outcome.stderr, outcome.lines) == (0, "", ())
