@@ -148,7 +148,7 @@ class AccessControl:
             lambda: _refuse(exchange),
             lambda: exchange.refuse(TOO_MANY_LOGINS, BUSY.encode(), 0),
         )
-        self._authenticate(header, judge, refusals)
+        self._authenticate(exchange, header, judge, refusals)
 
     def _admit_guest(
         self, exchange: Exchange, path: bytes, write: bool, run: Callable[[], None]
@@ -217,12 +217,16 @@ class AccessControl:
             insufficient()
             return
         refusals = _Refusals(insufficient, lambda: exchange.respond_message(503, BUSY))
-        self._authenticate(header, judge, refusals)
+        self._authenticate(exchange, header, judge, refusals)
 
     # --- credentials --------------------------------------------------------------------
 
     def _authenticate(
-        self, header: bytes, accepted: Callable[[User], None], refusals: _Refusals
+        self,
+        exchange: Exchange,
+        header: bytes,
+        accepted: Callable[[User], None],
+        refusals: _Refusals,
     ) -> None:
         credentials = parse_basic(header)
         if credentials is None:
@@ -244,7 +248,8 @@ class AccessControl:
             if matches is None:
                 refusals.busy()
             elif (None if present is None else present.password) != expected:
-                self._authenticate(header, accepted, refusals)  # changed while it was checked
+                # Changed while it was checked.
+                self._authenticate(exchange, header, accepted, refusals)
             elif present is None:
                 _log.warning("auth: no such user: %s.", _shown(name))
                 refusals.credentials()
@@ -256,7 +261,7 @@ class AccessControl:
 
         matches = self.passwords.recall(name, expected, password)
         if matches is None:
-            self.passwords.check(name, expected, password, known)
+            self.passwords.check(name, expected, password, _address(exchange), known)
         else:
             known(matches)
 
@@ -267,6 +272,12 @@ def require_root(exchange: Exchange, run: Callable[[], None]) -> None:
     For handlers of routes that change more than keys. Nothing may have been answered before.
     """
     exchange.port.access.require_root(exchange, run)
+
+
+def _address(exchange: Exchange) -> str:
+    """Where a request comes from."""
+    peer = exchange.transport.get_extra_info("peername")
+    return str(peer[0]) if peer else ""
 
 
 def _refuse(exchange: Exchange) -> None:

@@ -3,14 +3,14 @@
 One bcrypt check takes some 50 ms of a processor, on purpose. So checks run in a few threads of
 their own, what was found out is remembered, and equal checks share one run: a client that sends
 its credentials with each request costs one check. A flood of guesses fills a short queue, of which
-no single user's guesses can take more than a part; beyond it they are refused at once, and nobody
-else's requests are touched.
+neither one user name nor one address can take more than a part; beyond it they are refused at once,
+and nobody else's requests are touched.
 
 What is remembered is a digest of user, hash and password under a key that this process drew, never
 a password. A changed password has another hash, so nothing that is remembered can be out of date.
 
 Must not know: HTTP, permissions. Invariants: every callback is called exactly once, on the event
-loop; an unknown user costs as much as a wrong password.
+loop; an unknown user is treated like one with a wrong password, so that nobody learns which exist.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from hashlib import blake2b
-from typing import Final
+from typing import Final, NamedTuple
 
 import bcrypt
 
 from kvraft.limits import (
     MAX_PASSWORD_JOBS,
-    MAX_PASSWORD_JOBS_PER_USER,
+    MAX_PASSWORD_JOBS_PER_OWNER,
     MAX_REMEMBERED_PASSWORDS,
     PASSWORD_THREADS,
 )
@@ -64,17 +64,13 @@ class _Memory:
         self._digests[digest] = None
 
 
-class _Job:
+class _Job(NamedTuple):
     """Work for a thread, and who gets its result; None if it was not done."""
 
-    __slots__ = ("done", "owner", "work")
-
-    def __init__(
-        self, owner: str | None, work: Callable[[], object], done: Callable[[object], None]
-    ) -> None:
-        self.owner = owner
-        self.work = work
-        self.done = done
+    owners: tuple[tuple[str, str], ...]
+    """On whose account it goes: the user name, the client's address."""
+    work: Callable[[], object]
+    done: Callable[[object], None]
 
 
 class Passwords:
@@ -87,7 +83,7 @@ class Passwords:
         self._proven = _Memory()
         self._refuted = _Memory()  # apart, so that guesses drive out nobody who has logged in
         self._queue: deque[_Job] = deque()
-        self._jobs_of: Counter[str | None] = Counter()
+        self._jobs_of: Counter[tuple[str, str]] = Counter()
         self._checks: dict[bytes, list[Checked]] = {}
         self._running = 0
 
@@ -103,8 +99,13 @@ class Passwords:
             return True
         return False if digest in self._refuted else None
 
-    def check(self, name: str, password_hash: str | None, password: bytes, done: Checked) -> None:
-        """Find out whether a password is the one of a user; None: too much to do already."""
+    def check(
+        self, name: str, password_hash: str | None, password: bytes, address: str, done: Checked
+    ) -> None:
+        """Find out whether a password is the one of a user; None: too much to do already.
+
+        `address` is where the question comes from.
+        """
         digest = self._digest(name, password_hash, password)
         waiting = self._checks.get(digest)
         if waiting is not None:
@@ -121,17 +122,17 @@ class Passwords:
             for waiter in self._checks.pop(digest):
                 waiter(matches)
 
-        owner = name if password_hash is not None else None
-        self._submit(_Job(owner, lambda: _matches(secret, hashed), known))
+        owners = (("user", name), ("address", address))
+        self._submit(_Job(owners, lambda: _matches(secret, hashed), known))
 
-    def hash(self, name: str, password: bytes, done: Hashed) -> None:
-        """Make the hash of a new password of a user; None: too much to do already."""
+    def hash(self, password: bytes, done: Hashed) -> None:
+        """Make the hash of a new password; None: too much to do already."""
         secret = password[:MAX_PASSWORD_BYTES]
 
         def known(result: object) -> None:
             done(result if isinstance(result, str) else None)
 
-        self._submit(_Job(name, lambda: _hash(secret), known))
+        self._submit(_Job((), lambda: _hash(secret), known))
 
     def close(self) -> None:
         """Start no more work; what waits is answered with None."""
@@ -149,11 +150,12 @@ class Passwords:
         return blake2b(lengths + b"".join(parts) + password, key=self._secret).digest()
 
     def _submit(self, job: _Job) -> None:
-        owner = job.owner
-        if self.jobs >= MAX_PASSWORD_JOBS or self._jobs_of[owner] >= MAX_PASSWORD_JOBS_PER_USER:
+        if self.jobs >= MAX_PASSWORD_JOBS or any(
+            self._jobs_of[owner] >= MAX_PASSWORD_JOBS_PER_OWNER for owner in job.owners
+        ):
             job.done(None)
             return
-        self._jobs_of[owner] += 1
+        self._jobs_of.update(job.owners)
         self._queue.append(job)
         self._start()
 
@@ -176,9 +178,10 @@ class Passwords:
         job.done(None if future.cancelled() else future.result())
 
     def _forget(self, job: _Job) -> None:
-        self._jobs_of[job.owner] -= 1
-        if not self._jobs_of[job.owner]:
-            del self._jobs_of[job.owner]
+        for owner in job.owners:
+            self._jobs_of[owner] -= 1
+            if not self._jobs_of[owner]:
+                del self._jobs_of[owner]
 
 
 def _matches(password: bytes, password_hash: bytes) -> bool:

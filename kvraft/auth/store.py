@@ -165,7 +165,7 @@ class AuthStore:
             finished(error)
             return
         if request.password:
-            self._passwords.hash(name, request.password.encode(), hashed)
+            self._passwords.hash(request.password.encode(), hashed)
         else:
             hashed("")
 

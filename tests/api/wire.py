@@ -124,6 +124,9 @@ class FakeTransport:
         assert not self.reading
         self.reading = True
 
+    def get_extra_info(self, name: str) -> object:
+        return ("192.0.2.1", 50000) if name == "peername" else None
+
     def get_write_buffer_size(self) -> int:
         return self.unsent
 

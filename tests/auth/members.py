@@ -20,7 +20,7 @@ class FakePasswords:
         self.busy = False
         self.hashed = 0
 
-    def hash(self, _name: str, password: bytes, done: Callable[[str | None], None]) -> None:
+    def hash(self, password: bytes, done: Callable[[str | None], None]) -> None:
         self.hashed += 1
         done(None if self.busy else f"hash of {password.decode()}")
 

@@ -15,7 +15,7 @@ from kvraft.auth import password as module
 from kvraft.auth.password import Passwords
 from kvraft.limits import (
     MAX_PASSWORD_JOBS,
-    MAX_PASSWORD_JOBS_PER_USER,
+    MAX_PASSWORD_JOBS_PER_OWNER,
     PASSWORD_THREADS,
 )
 
@@ -33,13 +33,13 @@ async def check(
     passwords: Passwords, name: str, password_hash: str | None, password: bytes
 ) -> bool | None:
     future: asyncio.Future[bool | None] = asyncio.get_running_loop().create_future()
-    passwords.check(name, password_hash, password, future.set_result)
+    passwords.check(name, password_hash, password, f"at {name}", future.set_result)
     return await future
 
 
 async def make(passwords: Passwords, password: bytes) -> str:
     future: asyncio.Future[str | None] = asyncio.get_running_loop().create_future()
-    passwords.hash("u", password, future.set_result)
+    passwords.hash(password, future.set_result)
     made = await future
     assert made is not None
     return made
@@ -177,17 +177,17 @@ async def test_equal_checks_share_one_run(passwords: Passwords, held: Held) -> N
 async def test_queue_and_threads_are_bounded(passwords: Passwords, held: Held) -> None:
     refused: list[bool | None] = []
     answers: list[bool | None] = []
-    users = MAX_PASSWORD_JOBS // MAX_PASSWORD_JOBS_PER_USER
+    users = MAX_PASSWORD_JOBS // MAX_PASSWORD_JOBS_PER_OWNER
     for user in range(users):
-        for number in range(MAX_PASSWORD_JOBS_PER_USER + 5):
-            done = answers if number < MAX_PASSWORD_JOBS_PER_USER else refused
-            passwords.check(f"u{user}", "h", b"guess %d" % number, done.append)
+        for number in range(MAX_PASSWORD_JOBS_PER_OWNER + 5):
+            done = answers if number < MAX_PASSWORD_JOBS_PER_OWNER else refused
+            passwords.check(f"u{user}", "h", b"guess %d" % number, f"a{user}", done.append)
     assert (answers, refused) == ([], [None] * 5 * users), "refused at once"
     assert passwords.jobs == MAX_PASSWORD_JOBS
-    passwords.check("another", "h", b"right", refused.append)
+    passwords.check("another", "h", b"right", "a", refused.append)
     assert refused.pop() is None
     made: list[str | None] = []
-    passwords.hash("new", b"p", made.append)
+    passwords.hash(b"p", made.append)
     assert made == [None]
     held.go.release(MAX_PASSWORD_JOBS)
     await until(lambda: passwords.jobs == 0)
@@ -198,16 +198,22 @@ async def test_queue_and_threads_are_bounded(passwords: Passwords, held: Held) -
 
 
 @pytest.mark.asyncio
-async def test_guesses_at_one_user_leave_room_for_others(passwords: Passwords, held: Held) -> None:
+@pytest.mark.parametrize("known", [True, False])
+async def test_one_name_or_address_leaves_room_for_others(
+    passwords: Passwords, held: Held, known: bool
+) -> None:
+    """Whether the users exist makes no difference: a refusal would tell."""
+    password_hash = "h" if known else None
     refused: list[bool | None] = []
     for number in range(100):
-        passwords.check("victim", "h", b"%d" % number, refused.append)
-        passwords.check(f"unknown{number}", None, b"x", refused.append)
-    assert passwords.jobs == 2 * MAX_PASSWORD_JOBS_PER_USER
+        passwords.check("victim", password_hash, b"%d" % number, f"a{number}", refused.append)
+        passwords.check(f"u{number}", password_hash, b"x", "attacker", refused.append)
+    assert passwords.jobs == 2 * MAX_PASSWORD_JOBS_PER_OWNER
     assert refused == [None] * (200 - passwords.jobs)
     other = asyncio.ensure_future(check(passwords, "other", "h", b"right"))
-    held.go.release(2 * MAX_PASSWORD_JOBS_PER_USER + 1)
+    held.go.release(2 * MAX_PASSWORD_JOBS_PER_OWNER + 1)
     assert await other is True
+    assert not passwords._jobs_of
 
 
 @pytest.mark.asyncio
@@ -215,11 +221,11 @@ async def test_closing_answers_everybody(held: Held) -> None:
     passwords = Passwords(asyncio.get_running_loop())
     answers: list[bool | None] = []
     for number in range(5):
-        passwords.check("u", "h", b"%d" % number, answers.append)
+        passwords.check("u", "h", b"%d" % number, "a", answers.append)
     await until(lambda: held.running == PASSWORD_THREADS)
     passwords.close()
     assert answers == [None] * (5 - PASSWORD_THREADS)
-    passwords.check("u", "h", b"late", answers.append)
+    passwords.check("u", "h", b"late", "a", answers.append)
     held.go.release(PASSWORD_THREADS)
     await until(lambda: len(answers) == 6)
     assert answers.count(False) == PASSWORD_THREADS
