@@ -207,10 +207,11 @@ class HttpConnection(Exchange, asyncio.Protocol):
         self._last_s = port.now_s
         port.connections.add(self)
         excess = len(port.connections) - port.max_connections
-        if excess > MAX_REFUSED_CONNECTIONS:
-            self.abort()
-        elif excess > 0 or port.draining:
-            self._refuse(OVERLOADED)
+        if port.draining or (excess > 0 and not port.make_room()):
+            if excess > MAX_REFUSED_CONNECTIONS:
+                self.abort()
+            else:
+                self._refuse(OVERLOADED)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let go of everything that belongs to this client."""
@@ -257,6 +258,10 @@ class HttpConnection(Exchange, asyncio.Protocol):
         self._deaf = True
         self.transport.abort()
 
+    def is_dispensable(self) -> bool:
+        """Whether nothing is being answered here, so that a newcomer may have the place."""
+        return not (self._active or self._waiting or self.paused or self._deaf)
+
     def drain(self) -> None:
         """The server stops: finish what has been asked, then close."""
         if self._stream is not None:
@@ -284,14 +289,16 @@ class HttpConnection(Exchange, asyncio.Protocol):
             expired = now_s - self._open_s > limit_s
         else:
             expired = now_s - self._last_s > patience.idle_s
-        if expired:
-            if self._lingering and not (self.transport.can_write_eof() or self._said_goodbye):
-                # TLS has no half-open end: only now does the client learn that this was all.
-                self._said_goodbye = True
-                self._last_s = now_s
-                self.transport.close()
-            else:
-                self.abort()
+        if not expired:
+            if patience.gives_way and self.is_dispensable():
+                self.port.dispensable.append(self)
+        elif self._lingering and not (self.transport.can_write_eof() or self._said_goodbye):
+            # TLS has no half-open end: only now does the client learn that this was all.
+            self._said_goodbye = True
+            self._last_s = now_s
+            self.transport.close()
+        else:
+            self.abort()
 
     # --- receiving ---------------------------------------------------------------------
 

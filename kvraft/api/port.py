@@ -70,14 +70,16 @@ class Patience(NamedTuple):
     request_s: int
     idle_s: int
     stall_s: int
+    gives_way: bool  # a connection at rest may be closed for a new one
 
 
-PATIENT: Final = Patience(HEAD_TIMEOUT_S, REQUEST_TIMEOUT_S, IDLE_TIMEOUT_S, STALL_TIMEOUT_S)
+PATIENT: Final = Patience(HEAD_TIMEOUT_S, REQUEST_TIMEOUT_S, IDLE_TIMEOUT_S, STALL_TIMEOUT_S, False)
 PRESSED: Final = Patience(
     PRESSED_HEAD_TIMEOUT_S,
     PRESSED_REQUEST_TIMEOUT_S,
     PRESSED_IDLE_TIMEOUT_S,
     PRESSED_STALL_TIMEOUT_S,
+    True,
 )
 
 
@@ -112,6 +114,7 @@ class ClientPort:
         self.buffered_bytes = 0  # of requests that are still incomplete, or wait
         self.unsent_bytes = 0  # of answers to clients that do not keep up
         self.patience = PATIENT
+        self.dispensable: list[HttpConnection] = []  # as the last sweep has found them
         self.draining = False
         self._last_gone = asyncio.Event()  # set when a draining port has lost its last connection
         self._timer: asyncio.TimerHandle | None = None
@@ -141,6 +144,18 @@ class ClientPort:
             service.applied_index,
             service.applied_term,
         )
+
+    def make_room(self) -> bool:
+        """Close a connection that is at rest, or has been slow to ask, for the sake of a new one.
+
+        Whoever fills all places with silence so keeps nobody out for longer than it takes to come.
+        """
+        while self.dispensable:
+            connection = self.dispensable.pop()
+            if connection in self.connections and connection.is_dispensable():
+                connection.abort()
+                return True
+        return False
 
     def gone(self, connection: HttpConnection) -> None:
         """A connection has been lost."""
@@ -202,6 +217,7 @@ class ClientPort:
         """End the connections that have exceeded a deadline, some in each turn of the loop."""
         if not self._sweeping:
             self._sweeping = True
+            self.dispensable.clear()
             self._sweep_slice(iter(list(self.connections)))
 
     def _sweep_slice(self, rest: Iterator[HttpConnection]) -> None:

@@ -82,6 +82,26 @@ def test_idle_and_slow_clients_go_sooner_when_there_is_hardly_room(wire: Wire) -
     assert wire.port.patience is PATIENT
 
 
+def test_newcomers_take_the_places_of_the_silent(wire: Wire) -> None:
+    wire.port.start()
+    wire.port.max_connections = 4
+    silent, slow, watching = wire.client(), wire.client(), wire.client()
+    slow.send(b"GET / HT")
+    watching.send(get(KEY + b"?wait=true"))
+    busy = wire.client()
+    wire.loop.advance(1.1)
+    wire.service.held = []
+    busy.send(put(KEY, b"value=1"))
+    newcomers = [wire.client() for _ in range(3)]
+    assert silent.transport.aborted
+    assert slow.transport.aborted
+    assert not watching.over
+    assert not busy.over, "it has asked since it was seen at rest"
+    assert [answer(client.ask(get(KEY))).status for client in newcomers[:2]] == [404, 404]
+    assert newcomers[2].take().startswith(b"HTTP/1.1 503 ")
+    wire.service.release()
+
+
 def test_far_beyond_the_cap_there_is_not_even_an_answer(
     wire: Wire, monkeypatch: pytest.MonkeyPatch
 ) -> None:
