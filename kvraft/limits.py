@@ -204,7 +204,7 @@ MAX_MERGED_LINES: Final = 256  # different lines whose repetitions are counted i
 
 # --- auth ------------------------------------------------------------------------------
 PASSWORD_THREADS: Final = 2  # at 50 ms a check: 40 first logins a second, and cores left over
-MAX_PASSWORD_JOBS: Final = 64  # checks that wait or run: 1.6 s for the last one to be served
+MAX_PASSWORD_JOBS: Final = 96  # checks that wait or run: 2.4 s for the last one to be served
 MAX_PASSWORD_JOBS_PER_OWNER: Final = 32  # of one user name or address: leaves room for others
 MAX_REMEMBERED_PASSWORDS: Final = 4096  # results of checks, right and wrong each: under 1 MB
 MAX_AUTH_BODY_BYTES: Final = 256 << 10  # a user or role in a request: about 2 ms of parsing
