@@ -58,7 +58,7 @@ _FIXED: Final = {
 METHODS: Final = {
     Kind.TOKEN: ("GET", "PUT"),
     Kind.MEMBER: ("GET", "PUT", "DELETE"),
-    Kind.CONFIG: ("GET",),
+    Kind.CONFIG: ("GET", "PUT", "DELETE"),
     Kind.SIZE: ("GET",),
 }
 

@@ -186,7 +186,7 @@ class DiscoveryService:
     async def _token(self, where: Route, request: web.BaseRequest) -> web.StreamResponse:
         try:
             body = await _body(request)
-            if request.method == "PUT":
+            if request.method == "PUT" or (request.method != "GET" and where.kind is Kind.CONFIG):
                 refusal = await self._refusal(where)
                 if refusal is not None:
                     return refusal
@@ -203,7 +203,7 @@ class DiscoveryService:
             return _answer(HTTPStatus.INTERNAL_SERVER_ERROR)
 
     async def _refusal(self, where: Route) -> web.Response | None:
-        """Why a key under a token must not be written: only `/new` makes tokens.
+        """Why a key must not be changed: only `/new` makes tokens, and says how large they are.
 
         The question is asked linearizably, as a token may be used right after it was made.
         """
@@ -213,10 +213,10 @@ class DiscoveryService:
         headers = dict(end_to_end(answer.headers))
         if answer.status != HTTPStatus.OK:
             return web.Response(status=answer.status, body=body, headers=_named(headers))
-        if where.kind is not Kind.TOKEN:
+        if where.kind is Kind.MEMBER:
             return None
         index = headers.get("X-Etcd-Index", "0")
-        cause = f"{REGISTRY}/{where.token}".encode()
+        cause = where.key.encode("utf-8", "surrogateescape")
         document = error_body(NOT_A_FILE, cause, int(index) if index.isdecimal() else 0)
         for name in ("X-Raft-Index", "X-Raft-Term"):
             headers.pop(name, None)

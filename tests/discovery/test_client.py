@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 import pytest_asyncio
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kvraft import limits
 from kvraft.discovery.client import Timing, get_cluster, join_cluster, proxy_url
 from kvraft.discovery.errors import ClusterFull, DiscoveryError, DiscoveryFailed, DuplicateId
-from kvraft.discovery.registry import Failure
+from kvraft.discovery.registry import Failure, Registry
 from kvraft.server import ids, logs
 from kvraft.server.logs import LineFormatter
 from tests.discovery.world import Asked, World, http_answer, scripted
@@ -661,3 +665,41 @@ async def test_through_a_forward_proxy(world: World, said: Callable[[], list[str
 async def test_proxies_of_no_use(proxy: str) -> None:
     with pytest.raises(Failure, match="invalid proxy address"):
         proxy_url(proxy)
+
+
+# --- whatever a server may say ---------------------------------------------------------
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-5, 1 << 70) | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                "node nodes key value dir createdIndex modifiedIndex action errorCode".split()
+            ),
+            inner,
+            max_size=5,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=60)
+@given(st.lists(_JSON, min_size=1, max_size=4), st.sampled_from([200, 201, 404]))
+async def test_no_answer_is_worse_than_a_failure(answers: list[object], status: int) -> None:
+    turns = itertools.cycle(answers)
+
+    async def script(asked: Asked) -> bytes | None:
+        return http_answer(status, next(turns))
+
+    async with scripted(script) as url, Registry(url) as registry:
+        for ask in (
+            registry.size,
+            registry.listing,
+            lambda: registry.register("a", "b"),
+            lambda: registry.wait(1),
+            lambda: registry.wait_for_own("a", 1),
+        ):
+            with contextlib.suppress(Failure):
+                await ask()
