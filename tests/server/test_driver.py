@@ -16,6 +16,7 @@ from kvraft.errors import DiskFailed
 from kvraft.raft.entry import SnapshotMeta
 from kvraft.raft.message import InstallSnapshot
 from kvraft.server.frames import FRAME_NUMBERS
+from kvraft.storage import Storage
 from kvraft.store.event import Event
 from kvraft.transport.codec import FrameEncoder
 from kvraft.transport.handshake import HandshakeError, Hello
@@ -395,3 +396,58 @@ async def test_statistics_of_leader_and_followers(tmp_path: Path) -> None:
         healthy = asyncio.get_running_loop().create_future()
         follower.member.health(healthy.set_result)
         assert await healthy is True
+
+
+# --- old files ---------------------------------------------------------------------------
+
+
+async def test_old_files_go_at_the_start_and_from_time_to_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(limits, "PURGE_INTERVAL_S", 0.02)
+    caplog.set_level("INFO", "kvraft.fileutil")
+    async with running(1, tmp_path, snapshot_count=20) as cluster:
+        member = await cluster.leader()
+        snap = tmp_path / member.name / "member" / "snap"
+        for number in range(60):
+            await member.put(f"{number}")
+        await until(lambda: len(list(snap.glob("*.snap"))) > 1)
+        member.replica.config = member.replica.config._replace(snapshot_count=1 << 30)
+        kept = set(snap.glob("*.snap"))
+
+        def add_old(first: int) -> set[Path]:
+            paths = {snap / f"{1:016x}-{number:016x}.snap" for number in range(first, first + 5)}
+            for path in paths:
+                path.write_bytes(b"old")
+                path.chmod(0o600)
+            return paths
+
+        for first in (1, 6):
+            old = add_old(first)
+            await until(lambda: len(list(snap.glob("*.snap"))) == 5)
+            assert kept <= set(snap.glob("*.snap"))
+            lines = {f"purged file {path} successfully" for path in old if not path.exists()}
+            assert lines
+            await until(lambda: lines <= set(caplog.messages))  # noqa: B023
+        await member.stop()
+        add_old(1)
+        caplog.clear()
+        monkeypatch.setattr(limits, "PURGE_INTERVAL_S", 1000)
+        await member.start()
+        await until(lambda: len(list(snap.glob("*.snap"))) == 5)
+        assert kept <= set(snap.glob("*.snap"))
+
+
+async def test_a_disk_that_breaks_while_purging_is_fatal(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "PURGE_INTERVAL_S", 0.02)
+
+    def broken(*_: object) -> list[str]:
+        raise DiskFailed("/data: Input/output error")
+
+    async with running(1, tmp_path) as cluster:
+        (member,) = cluster.members
+        monkeypatch.setattr(Storage, "purge", broken)
+        await until(lambda: bool(member.fatal))
+        assert isinstance(member.fatal[0], DiskFailed)
