@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -193,6 +194,28 @@ def test_renewed_certificates_need_no_restart(cluster: Cluster, authority: Autho
     follower.kill()
     follower.start()  # both dial each other anew, one of them with the new certificate
     follower.wait_ready()
+
+
+def test_a_member_joins(tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    with Cluster(KVRAFT, 2, tmp_path) as cluster:
+        secure(cluster, authority, [authority] * 2)
+        first, second = cluster.members
+        first.initial_cluster = f"{first.name}={first.peer_url}"
+        first.start()
+        first.wait_ready()
+        assert first.call("PUT", "/v2/keys/a", {"value": "1"}).status == 201
+        body = json.dumps({"peerURLs": [second.peer_url]})
+        files = authority.issue("admin")
+        own = ("--cacert", str(authority.file), "--cert", files.cert_file, "--key", files.key_file)
+        json_type = "Content-Type: application/json"
+        url = first.client_url + "/v2/members"
+        assert curl(*own, "-f", "-d", body, "-H", json_type, url)[0] == 0
+        second.initial_cluster_state = "existing"
+        second.start()
+        second.wait_ready()
+        assert value(second, "/v2/keys/a") == "1"
+        print(cluster.logs())
 
 
 def test_members_of_different_authorities_do_not_talk_and_say_why(tmp_path: Path) -> None:
