@@ -101,8 +101,16 @@ async def run(config: ServerConfig) -> How:
     ending = _Ending()
     for number in _SIGNAL_NAMES:
         loop.add_signal_handler(number, ending.by, number)
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)  # no certificates have been read yet
+    notifier = Notifier(os.environ)
     starting = asyncio.ensure_future(_start(config, ending))
-    await asyncio.wait((starting, ending.future), return_when=asyncio.FIRST_COMPLETED)
+    while not starting.done() and not ending.future.done():
+        notifier.still_starting(supervision.EXTENSION_S)
+        await asyncio.wait(
+            (starting, ending.future),
+            timeout=supervision.EXTEND_EVERY_S,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
     if not starting.done():  # a signal while it waits for others
         starting.cancel()
         await asyncio.wait((starting,))
@@ -113,12 +121,11 @@ async def run(config: ServerConfig) -> How:
     except StartRefused as refusal:
         logs.emit(refusal.lines)
         return refusal.code
-    return await _serve(server, ending)
+    return await _serve(server, ending, notifier)
 
 
-async def _serve(server: Server, ending: _Ending) -> How:
+async def _serve(server: Server, ending: _Ending, notifier: Notifier) -> How:
     loop = asyncio.get_running_loop()
-    notifier = Notifier(os.environ)
     supervised = Supervision(server, notifier)
 
     def reload() -> None:

@@ -19,9 +19,9 @@ from kvraft.storage import PosixFiles
 
 _TICK_S: Final = 1.0
 _WAITING_TICK_S: Final = 0.05
-_EXTENSION_S: Final = 30.0
-"""How much longer a start may take that is still waiting for other members."""
-_EXTEND_EVERY_S: Final = 10.0
+EXTENSION_S: Final = 120.0
+"""How much longer a start may take that reads a large log, or waits for other members."""
+EXTEND_EVERY_S: Final = 30.0
 _DESCRIPTOR_CHECK_S: Final = 5.0
 _DESCRIPTOR_WARNING_S: Final = 60.0
 """Once a minute is enough for a warning that stays true."""
@@ -81,8 +81,8 @@ class Supervision:
             self._waiting = False
             self._notifier.ready()
         elif self._waiting and now_s >= self._next_extension_s:
-            self._next_extension_s = now_s + _EXTEND_EVERY_S
-            self._notifier.still_starting(_EXTENSION_S)
+            self._next_extension_s = now_s + EXTEND_EVERY_S
+            self._notifier.still_starting(EXTENSION_S)
         self._notifier.status(self._server.status())
 
     async def _check_descriptors(self) -> None:

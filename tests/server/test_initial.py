@@ -1,142 +1,101 @@
-"""Where a first start gets its cluster from when it is not in the flags."""
+"""kvraft/server/initial.py: who the first members are, where others are asked."""
 
 from __future__ import annotations
 
-import asyncio
+import logging
 from typing import Any
 
 import pytest
 
-from kvraft.discovery import srv
-from kvraft.discovery.errors import ClusterFull
-from kvraft.discovery.srv import LookupFailed, Target
-from kvraft.server import bootstrap, config, ids
+from kvraft.discovery import client, srv
+from kvraft.discovery.errors import ClusterFull, DiscoveryFailed, SrvFailed
+from kvraft.server import config, ids
 from kvraft.server.config import ServerConfig
 from kvraft.server.initial import first_peer_urls, with_first_members
+from kvraft.server.logs import LogLine
 from kvraft.server.modes import StartRefused
-from tests.discovery.world import World
 
-PEER = "http://10.0.0.1:2380"
-_FLAGS = ("--initial-advertise-peer-urls", "--listen-peer-urls")
-
-
-class Names:
-    """DNS with three members; the first one is the others' cluster as well."""
-
-    async def services(self, name: str) -> list[Target]:
-        if not name.startswith("_etcd-server._tcp."):
-            raise LookupFailed(f"lookup {name}: no such host")
-        return [Target(f"h{number}", 2380) for number in (3, 1, 2)]
-
-    async def address(self, host: str) -> str:
-        return f"10.0.0.{host[1:]}" if host.startswith("h") else host
+URL = "http://d:1/v2/keys/token"
+LINES = (LogLine(logging.ERROR, "etcdmain", "why"),)
 
 
-def settings(*words: str, peer_url: str = PEER) -> ServerConfig:
-    made = config.parse([*words, *(word for flag in _FLAGS for word in (flag, peer_url))], {})
-    assert isinstance(made, ServerConfig), made
-    return made
+def _config(*words: str) -> ServerConfig:
+    peer = ("--initial-advertise-peer-urls", "http://a:1", "--name", "a", "--data-dir", "/d")
+    found = config.parse([*peer, *words], {})
+    assert isinstance(found, ServerConfig), found
+    return found
 
 
-@pytest.fixture
-def names(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(srv, "SystemResolver", Names)
+class Answer:
+    """Stands for a call; says or raises what it was given, and keeps how it was called."""
+
+    def __init__(self, answer: str | Exception) -> None:
+        self.answer = answer
+        self.called: tuple[tuple[Any, ...], dict[str, Any]] | None = None
+
+    async def __call__(self, *arguments: Any, **named: Any) -> str:
+        self.called = arguments, named
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
 
 
-def texts(refusal: pytest.ExceptionInfo[StartRefused]) -> list[str]:
-    return [line.text for line in refusal.value.lines]
+@pytest.mark.asyncio
+async def test_the_flags_say_it_all() -> None:
+    given = _config("--initial-cluster", "a=http://a:1,b=http://b:1")
+    assert await with_first_members(given) is given
+    assert await first_peer_urls(given) == ("http://a:1", "http://b:1")
 
 
-def test_flags_are_left_alone() -> None:
-    given = settings("--initial-cluster", f"default={PEER}")
-    assert asyncio.run(with_first_members(given)) is given
-    assert asyncio.run(first_peer_urls(given)) == (PEER,)
+@pytest.mark.asyncio
+async def test_discovery(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = Answer("b=http://b:1,a=http://a:1")
+    monkeypatch.setattr(client, "join_cluster", answer)
+    found = await with_first_members(_config("--discovery", URL, "--discovery-proxy", "p:1"))
+    assert found.initial_cluster == {"a": ("http://a:1",), "b": ("http://b:1",)}
+    assert found.initial_cluster_token == URL
+    own_id = ids.member_id(("http://a:1",), URL)
+    assert answer.called == ((URL, "p:1", "a", own_id, ("http://a:1",)), {"data_dir": "/d"})
 
 
-def test_a_cluster_by_a_token() -> None:
-    async def run() -> tuple[Any, ...]:
-        async with World() as world:
-            url = world.url + await world.new(1)
-            given = settings("--discovery", url)
-            found = await with_first_members(given)
-            with pytest.raises(ClusterFull):
-                await with_first_members(
-                    settings("--discovery", url, peer_url="http://10.0.0.2:2380")
-                )
-            with pytest.raises(StartRefused) as twice:
-                await with_first_members(given)
-            return url, found, await first_peer_urls(given), texts(twice)
-
-    url, found, peers, said = asyncio.run(run())
-    assert found.initial_cluster == {"default": (PEER,)}
-    assert found.initial_cluster_token == url
-    assert peers == (PEER,)
-    assert f"has previously registered with discovery service token ({url})." in said[0]
-    founding = bootstrap.found(found.initial_cluster, found.initial_cluster_token, found.name)
-    assert founding.identity.member_id == ids.member_id([PEER], url)
-    shown = [line.text for line in config.describe(found, bootstrapping=True)]
-    assert f"discovery URL= {url}" in shown
+@pytest.mark.asyncio
+async def test_discovery_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "join_cluster", Answer(DiscoveryFailed("x", LINES)))
+    with pytest.raises(StartRefused) as caught:
+        await with_first_members(_config("--discovery", URL))
+    assert caught.value.lines == LINES
+    monkeypatch.setattr(client, "join_cluster", Answer(ClusterFull(URL)))
+    with pytest.raises(ClusterFull):
+        await with_first_members(_config("--discovery", URL))
 
 
-def test_a_token_that_is_none() -> None:
-    async def run() -> list[str]:
-        async with World() as world:
-            given = settings("--discovery", f"{world.url}/{'0' * 32}")
-            with pytest.raises(StartRefused) as member:
-                await with_first_members(given)
-            with pytest.raises(StartRefused) as proxy:
-                await first_peer_urls(given)
-            return [*texts(member), *texts(proxy)]
-
-    said = asyncio.run(run())
-    key = "100: Key not found (/_etcd) [3]"
-    assert said[0] == f"failed to join discovery cluster ({key})"
-    assert said[-1] == key
+@pytest.mark.asyncio
+async def test_discovery_for_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "get_cluster", Answer("b=http://b:1,c=http://a:1"))
+    given = _config("--discovery", URL, "--proxy", "on")
+    assert await first_peer_urls(given) == ("http://a:1", "http://b:1")
+    monkeypatch.setattr(client, "get_cluster", Answer(DiscoveryFailed("x", LINES)))
+    with pytest.raises(StartRefused):
+        await first_peer_urls(given)
 
 
-@pytest.mark.usefixtures("names")
-def test_a_cluster_out_of_dns() -> None:
-    clusters = []
-    for number in (1, 2, 3):
-        given = settings(
-            *("--name", f"m{number}", "--discovery-srv", "example.com"),
-            peer_url=f"http://h{number}:2380",
-        )
-        found = asyncio.run(with_first_members(given))
-        assert config.check_new_cluster(found, lambda host: host) is None
-        assert found.initial_cluster_token == "etcd-cluster"
-        founding = bootstrap.found(found.initial_cluster, "etcd-cluster", found.name)
-        clusters.append(founding.identity.cluster_id)
-    assert len(set(clusters)) == 1
-    given = settings("--discovery-srv", "example.com", "--proxy", "on")
-    assert asyncio.run(first_peer_urls(given)) == tuple(f"http://h{n}:2380" for n in (1, 2, 3))
-
-
-@pytest.mark.usefixtures("names")
-def test_dns_without_this_member_or_with_another_scheme() -> None:
-    given = settings("--discovery-srv", "example.com", peer_url="http://10.0.0.9:2380")
-    with pytest.raises(StartRefused) as refusal:
-        asyncio.run(with_first_members(given))
-    last = (
-        'error setting up initial cluster: cannot find local etcd member "default" in SRV records'
-    )
-    assert texts(refusal) == [last]
-    given = settings("--discovery-srv", "example.com", peer_url="https://h1:2380")
-    found = asyncio.run(with_first_members(given))
-    refused = config.check_new_cluster(found, lambda host: host)
-    assert refused is not None
-    assert refused.lines[0].text == (
-        "--initial-cluster must include default=https://h1:2380 given "
-        "--initial-advertise-peer-urls=https://h1:2380"
-    )
-
-
-def test_names_in_dns_that_make_no_url(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Odd(Names):
-        async def services(self, name: str) -> list[Target]:
-            return [Target("h1", 2380), Target("h2 x", 2380)]
-
-    monkeypatch.setattr(srv, "SystemResolver", Odd)
-    with pytest.raises(StartRefused) as refusal:
-        asyncio.run(with_first_members(settings("--discovery-srv", "example.com")))
-    assert texts(refusal)[0].startswith("error setting up initial cluster: parse ")
+@pytest.mark.parametrize("proxy", [False, True])
+@pytest.mark.asyncio
+async def test_dns(monkeypatch: pytest.MonkeyPatch, proxy: bool) -> None:
+    answer = Answer("a=http://a:1,0=http://b:1")
+    monkeypatch.setattr(srv, "srv_cluster", answer)
+    given = _config("--discovery-srv", "e.com", "--initial-cluster-token", "t")
+    if proxy:
+        assert await first_peer_urls(given) == ("http://a:1", "http://b:1")
+    else:
+        found = await with_first_members(given)
+        assert found.initial_cluster == {"a": ("http://a:1",), "0": ("http://b:1",)}
+        assert found.initial_cluster_token == "t"
+    assert answer.called == (("e.com", "a", ("http://a:1",)), {"proxy": proxy})
+    monkeypatch.setattr(srv, "srv_cluster", Answer(SrvFailed("x", LINES)))
+    with pytest.raises(StartRefused) as caught:
+        await with_first_members(given)
+    assert [line.text for line in caught.value.lines] == [
+        "why",
+        "error setting up initial cluster: x",
+    ]

@@ -64,7 +64,7 @@ async def test_ready_when_the_member_can_serve() -> None:
     watched = Supervision(server, manager)
     watched.start()
     await _until(manager, "STATUS=waiting")
-    assert manager.heard == ["EXTEND_TIMEOUT_USEC=30000000", "STATUS=waiting"]
+    assert manager.heard == ["EXTEND_TIMEOUT_USEC=120000000", "STATUS=waiting"]
     server.is_ready = True
     await _until(manager, "STATUS=serving")
     assert manager.heard[2:] == ["READY=1", "STATUS=serving"]
