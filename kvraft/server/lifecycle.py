@@ -398,7 +398,11 @@ async def _start_proxy(config: ServerConfig, ending: _Ending) -> Server:
             urls = await first_peer_urls(config)
             _main_log.info("proxy: using peer urls [%s]", " ".join(urls))
         server = ProxyServer(config, urls, ending.fatal)
-        await server.start()
+        try:
+            await server.start()
+        except BaseException:
+            await server.stop()
+            raise
     except StorageError as error:
         raise refused(str(error)) from error
     except OSError as error:
