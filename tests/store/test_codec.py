@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from msgpack import packb, unpackb
 
-from kvraft.limits import HISTORY_EVENTS, SNAPSHOT_CHUNK_BYTES
-from kvraft.store.codec import Restorer
+from kvraft.limits import HISTORY_EVENTS, SNAPSHOT_CHUNK_BYTES, SNAPSHOT_CHUNK_NODES
+from kvraft.store.codec import Restorer, with_records
 from kvraft.store.errors import CorruptSnapshot
 from kvraft.store.request import Op, Request
 from kvraft.store.store import Store
@@ -239,3 +239,30 @@ def test_flipped_bits_never_break_anything_else(seed: int) -> None:
         return
     store.apply(Request(Op.SET, b"/after"))
     assert text(store, b"/", recursive=True)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_records_can_be_exchanged_without_a_trace_elsewhere(seed: int) -> None:
+    rng = Random(seed)
+    store = busy()
+    for number in range(rng.randrange(200)):
+        name = b"/0/members/%x" % number
+        store.apply(Request(Op.PUT_RECORD, name, rng.randbytes(rng.choice((3, 20_000)))))
+    chunks = chunks_of(store, SNAPSHOT_CHUNK_NODES)
+    assert list(with_records(chunks, lambda records: records)) == chunks
+
+    def edit(records: dict[bytes, bytes]) -> dict[bytes, bytes]:
+        assert records == store.records()
+        return {b"/1": b"only"} if seed % 2 else {}
+
+    other = restore(list(with_records(chunks, edit)))
+    assert other.records() == edit(store.records())
+    assert (other.index, other.now_ns) == (store.index, store.now_ns)
+    assert text(other, b"/", recursive=True) == text(store, b"/", recursive=True)
+    assert chunks_of(other, SNAPSHOT_CHUNK_NODES) == list(with_records(chunks, edit))
+
+
+@pytest.mark.parametrize("chunk", [b"", b"\xc1", packb(7), packb([1, 5])])
+def test_records_cannot_be_exchanged_in_what_is_no_snapshot(chunk: bytes) -> None:
+    with pytest.raises(CorruptSnapshot):
+        list(with_records([chunk], lambda records: records))
