@@ -106,6 +106,9 @@ async def join(
         raise JoinError(f"cannot fetch cluster info from peer urls: {error}") from None
     # Host names may have to be looked up, which takes as long as it likes.
     own = await asyncio.to_thread(_match, initial_cluster, own_name, remote, resolve_host)
+    if own.client_urls:
+        # It has taken part before: votes and entries that others count on went with its disk.
+        raise JoinError(f"member {format_id(own.id)} has already been bootstrapped")
     if remote.version is None or not (
         release(OLDEST_VERSION) <= release(remote.version) <= release(SERVER_VERSION)
     ):
@@ -159,7 +162,7 @@ async def _ask(url: str, timeout_s: float, context: ContextSource | None) -> Rem
             if not await _listens(url):
                 return None
             return await _documents(url, context)
-    except (OSError, TimeoutError, ValueError):
+    except (OSError, TimeoutError, ValueError, RecursionError):
         return None
 
 

@@ -118,6 +118,11 @@ class ProposalTable:
                 return
             yield request_id, pending
 
+    def give_up(self, cause: str) -> None:
+        """Answer everything that still waits; what no leader was given has certainly no effect."""
+        for request_id, pending in list(self._pending.items()):
+            self.answer(request_id, Unavailable(cause, definite=pending.term == NOT_SENT))
+
     def fail_all(self, outcome: Unavailable) -> None:
         """Answer everything that still waits, at the end of the process."""
         for request_id in list(self._pending):

@@ -126,6 +126,7 @@ class Replica:
         self._next_request_id = (
             (core.member_id & 0xFFFF) << 48 | (incarnation << 16)
         ) & _MAX_UINT64
+        self._retired = False
         self._started_ns = clock.monotonic_ns()
         if self.is_removed(core.member_id):
             self.removals.learnt(self._started_ns)
@@ -190,9 +191,9 @@ class Replica:
 
     def propose(self, request: Request, done: Done) -> None:
         """Write `request` to the log; `done` is called exactly once with the outcome."""
-        if self.disk_full:
+        if self.disk_full or self._retired:
             self._proposals.failed += 1
-            done(Unavailable(DISK_FULL, definite=True))
+            done(Unavailable(STOPPED if self._retired else DISK_FULL, definite=True))
             return
         if self._proposals.is_full():
             self._proposals.failed += 1
@@ -209,6 +210,9 @@ class Replica:
 
     def change_membership(self, change: MemberChange, done: ChangeDone) -> None:
         """Change the members; `done` is called exactly once, when the change is applied here."""
+        if self._retired:
+            done(Unavailable(STOPPED, definite=True))
+            return
         if self.disk_full or self._desk.is_full():
             done(Unavailable(DISK_FULL if self.disk_full else OVERLOADED, definite=True))
             return
@@ -226,6 +230,9 @@ class Replica:
 
     def read_barrier(self, done: Barrier) -> None:
         """Call `done` once the store shows everything that was committed before this call."""
+        if self._retired:
+            done(Unavailable(STOPPED, definite=True))
+            return
         self._reads.add(self._clock.monotonic_ns(), done)
 
     def receive_snapshot(self, message: InstallSnapshot, store: Store) -> None:
@@ -409,6 +416,7 @@ class Replica:
     def told_of_removal(self, by: int) -> None:
         """Another member says that this one has been removed."""
         self.removals.told(by, self._clock.monotonic_ns())
+        self._retire()
 
     def may_leave(self) -> bool:
         """Whether this member has been removed and nobody needs it any more."""
@@ -555,6 +563,15 @@ class Replica:
                 now_ns = self._clock.monotonic_ns()
                 self.removals.applied(change.member, entry.index, now_ns)
         self._desk.applied(context.request, change.member, outcome)
+        if self.removals.own_ns is not None:
+            self._retire()
+
+    def _retire(self) -> None:
+        """This member has been removed: its clients had better ask another one at once."""
+        if not self._retired:
+            self._retired = True
+            self._proposals.give_up(STOPPED)
+            self._reads.fail_all(Unavailable(STOPPED, definite=True))
 
     def _change_members(self, change: ConfChange, context: membership.Context) -> ChangeOutcome:
         reason = confchange.objection(self.core.membership, change)
@@ -584,6 +601,8 @@ class Replica:
         unknown = Unavailable(CONNECTION_LOST, definite=False)
         self._proposals.fail_uncertain(meta.term, unknown)
         self._desk.after_snapshot(meta.term, self, unknown)
+        if self.removals.own_ns is not None:
+            self._retire()
         self._reads.release(meta.index)
         self.store.succeed(old)
         self._wake_watchers()

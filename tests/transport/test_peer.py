@@ -194,3 +194,22 @@ async def test_beyond_the_backlog_frames_are_dropped(monkeypatch: pytest.MonkeyP
         for connection in list(port.connections):
             connection.abort()
         await until(lambda: not dialler.peer.connected)
+
+
+async def test_a_removed_member_is_told_by_whom() -> None:
+    member = FakeMember()
+    member.removed.add(PEER)
+    async with listening(member) as port, dialling(port.url) as dialler:
+        await until(lambda: len(dialler.removals) > 1)
+        assert set(dialler.removals) == {SELF}
+
+
+async def test_a_caller_says_where_it_can_be_called() -> None:
+    member = FakeMember()
+    async with listening(member) as port, dialling(port.url) as dialler:
+        await until(lambda: len(member.callers) == 1)
+        dialler.peer.hello = HELLO._replace(peer_urls=("http://a:1", "https://b:2"))
+        for connection in list(port.connections):
+            connection.abort()
+        await until(lambda: len(member.callers) == 2)
+    assert [caller.peer_urls for caller in member.callers] == [(), ("http://a:1", "https://b:2")]
