@@ -108,6 +108,10 @@ def test_the_last_member_of_a_lost_cluster_goes_on_and_grows_again(
     cluster_id = call(last.client_url, "GET", "/v2/keys/").headers["x-etcd-cluster-id"]
     for member in (lost, also_lost):
         member.kill()
+    rescue = last.data_dir.with_name("rescue.backup")
+    saved = tool("backup", "--endpoint", last.client_url, "--local", "--out", str(rescue))
+    assert saved.returncode == 0, saved.stderr
+    assert "keys            61" in tool("verify", str(rescue)).stdout
     last.kill()
 
     last.extra_flags = ("--force-new-cluster",)
