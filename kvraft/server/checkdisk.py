@@ -14,7 +14,7 @@ from kvraft.errors import StorageError
 from kvraft.proxy import state as proxy_state
 from kvraft.server.findings import Finding, error, ok, warning
 from kvraft.server.ids import format_id
-from kvraft.server.modes import Mode
+from kvraft.server.modes import Mode, lock_held
 from kvraft.storage import PosixFiles, Storage, survey
 from kvraft.storage.datadir import Paths
 from kvraft.storage.files import DIRECTORY_MODE, parent
@@ -78,25 +78,17 @@ def _content(
             urls = " ".join(saved or ())
             yield ok(f"{paths.data} belongs to a proxy that knows the members {urls or '-'}.")
         elif Storage.exists(files, config.data_dir, config.wal_dir):
-            yield from _locked(files, paths)
+            lock = lock_held(files, config.data_dir, config.wal_dir)
+            if lock:
+                yield error(
+                    f"Another process works on {paths.data} (it holds {lock}); stop it first, or "
+                    "name another --data-dir."
+                )
             yield from _member(files, config, paths)
         else:
             yield ok(f"There is no member in {paths.data} yet: a start makes a new one.")
     except StorageError as problem:
         yield error(f"The data directory cannot be used: {problem}.")
-
-
-def _locked(files: PosixFiles, paths: Paths) -> Iterator[Finding]:
-    path = f"{paths.member}/lock"
-    if not files.exists(path):
-        return
-    try:
-        files.close(files.lock(path))
-    except BlockingIOError:
-        yield error(
-            f"Another process works on {paths.data} (it holds {path}); stop it first, or name "
-            "another --data-dir."
-        )
 
 
 def _member(files: PosixFiles, config: ServerConfig, paths: Paths) -> Iterator[Finding]:

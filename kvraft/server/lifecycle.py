@@ -265,6 +265,9 @@ async def start_member(
         certificates = Certificates(config)
     except TlsError as error:
         raise refused(str(error)) from error
+    lock = modes.lock_held(PosixFiles(), config.data_dir, config.wal_dir)
+    if lock:  # otherwise its addresses would be what is in the way first
+        raise modes.in_use(f"{lock}: another process uses this data directory")
     bound = await _bind(config)
     try:
         opened = await open_member(config, certificates.peer.client_context)

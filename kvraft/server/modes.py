@@ -13,6 +13,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Final
 
 from kvraft.server.logs import NOTICE, LogLine
+from kvraft.storage.datadir import Paths
 from kvraft.storage.files import make_dirs
 
 if TYPE_CHECKING:
@@ -91,6 +92,29 @@ def check_writable(files: Files, data_dir: str, wal_dir: str | None) -> None:
     member = posixpath.join(data_dir, Mode.MEMBER.value)
     _probe(files, member, "cannot write to member directory")
     _probe(files, wal_dir or posixpath.join(member, "wal"), "cannot write to WAL directory")
+
+
+def lock_held(files: Files, data_dir: str, wal_dir: str | None) -> str:
+    """The lock by which another process holds these directories; empty if none does."""
+    paths = Paths.of(data_dir, wal_dir)
+    for path in (f"{paths.member}/lock", f"{paths.wal}/lock"):
+        try:
+            if files.exists(path):
+                files.close(files.lock(path))
+        except BlockingIOError:
+            return path
+        except OSError:
+            continue  # opening the directory will say what is wrong with it
+    return ""
+
+
+def in_use(detail: str) -> StartRefused:
+    """The refusal of directories that another process holds."""
+    return StartRefused(
+        # The first line is etcd's; the second says where.
+        LogLine(logging.CRITICAL, "etcdserver", "open wal error: file already locked"),
+        LogLine(logging.CRITICAL, "etcdserver", detail),
+    )
 
 
 def _probe(files: Files, directory: str, complaint: str) -> None:

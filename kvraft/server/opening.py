@@ -8,7 +8,6 @@ that can be checked has been. (server.md, sections 2 and 3.)
 from __future__ import annotations
 
 import asyncio
-import logging
 import posixpath
 import time
 from functools import partial
@@ -22,7 +21,6 @@ from kvraft.server import config as configuration
 from kvraft.server.ids import format_id
 from kvraft.server.initial import with_first_members
 from kvraft.server.joining import JoinError, RemovedError
-from kvraft.server.logs import LogLine
 from kvraft.server.modes import StartRefused, refused
 from kvraft.storage import PosixFiles, Recovered, Storage
 from kvraft.storage.starts import next_start
@@ -75,11 +73,7 @@ async def open_member(config: ServerConfig, context: ContextSource) -> Opened:
     try:
         return await _open(PosixFiles(), config, context)
     except Locked as error:
-        # The first line is etcd's; the second says where.
-        raise StartRefused(
-            LogLine(logging.CRITICAL, "etcdserver", "open wal error: file already locked"),
-            LogLine(logging.CRITICAL, "etcdserver", str(error)),
-        ) from error
+        raise modes.in_use(str(error)) from error
     except StorageError as error:
         raise refused(str(error), "etcdserver") from error
 

@@ -117,9 +117,10 @@ def test_an_address_in_use_leaves_nothing_behind(one: Member) -> None:
     assert not one.data_dir.exists()
 
 
-def test_a_second_process_on_the_same_data(one: Member, tmp_path: Path) -> None:
+@pytest.mark.parametrize("same_ports", [True, False])
+def test_a_second_process_on_the_same_data(one: Member, tmp_path: Path, same_ports: bool) -> None:
     started(one)
-    other = Cluster(KVRAFT, 1, tmp_path).members[0]
+    other = one if same_ports else Cluster(KVRAFT, 1, tmp_path).members[0]
     other.name, other.data_dir = one.name, one.data_dir
     ended = run(*other.arguments()[len(KVRAFT) :])
     assert ended.returncode == 1
