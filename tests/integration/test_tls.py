@@ -187,9 +187,9 @@ def test_renewed_certificates_need_no_restart(cluster: Cluster, authority: Autho
         wait_until("the new one is shown", lambda: shown_certificate(member) != before)
         assert cluster.members[0].call("PUT", "/v2/keys/a", {"value": "2"}).status == 200
         assert b'"value":"2"' in open_before.recv(1000), "old connections live on"
-    log = member.log_file.read_text()
-    assert "new connections on the client side use the changed files" in log
-    assert "new connections on the peer side use the changed files" in log
+    for side in ("client", "peer"):
+        line = f"new connections on the {side} side use the changed files"
+        wait_until(line, lambda: line in member.log_file.read_text())  # noqa: B023 - at once
     follower = cluster.followers()[0]
     follower.kill()
     follower.start()  # both dial each other anew, one of them with the new certificate
