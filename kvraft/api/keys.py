@@ -168,15 +168,18 @@ class Keys:
             reply.listing(store.index, body)
 
     def _read_fresh(self, path: bytes, params: Params, reply: Reply) -> None:
-        def fresh(problem: Unavailable | None) -> None:
-            if self._turns.full:  # one round of heartbeats releases many reads at once
-                self._turns.later(partial(fresh, problem))
-            elif problem is None:
-                self._read(path, params, reply)
-            else:
-                reply.refuse(RAFT_INTERNAL, problem.cause.encode(), 0)
+        # No function that knows itself: that would be a reference cycle for each read.
+        self._service.read_barrier(partial(self._read_now_fresh, path, params, reply))
 
-        self._service.read_barrier(fresh)
+    def _read_now_fresh(
+        self, path: bytes, params: Params, reply: Reply, problem: Unavailable | None
+    ) -> None:
+        if self._turns.full:  # one round of heartbeats releases many reads at once
+            self._turns.later(partial(self._read_now_fresh, path, params, reply, problem))
+        elif problem is None:
+            self._read(path, params, reply)
+        else:
+            reply.refuse(RAFT_INTERNAL, problem.cause.encode(), 0)
 
     def _watch(self, path: bytes, params: Params, reply: Reply) -> None:
         store = self._service.store

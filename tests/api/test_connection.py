@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import random
 
@@ -522,3 +523,25 @@ def test_random_bytes_never_break_the_server(wire: Wire, caplog: pytest.LogCaptu
     assert not wire.port.connections
     assert not wire.service.store.hub.count
     assert not caplog.records
+
+
+def test_usual_requests_leave_nothing_to_the_collector(client: Client) -> None:
+    """In a server it only runs now and then: cycles would pile up until it pauses all."""
+    requests = [
+        put(b"/v2/keys/a", b"value=1"),
+        put(b"/v2/keys/a?prevExist=true", b"value=1&ttl=5"),
+        get(b"/v2/keys/a"),
+        get(b"/v2/keys/a?quorum=true"),
+        get(b"/v2/keys/none"),
+        request(b"DELETE", b"/v2/keys/none"),
+    ]
+    for data in requests:
+        client.ask(data)
+    gc.collect()
+    gc.disable()
+    try:
+        for data in requests * 20:
+            client.ask(data)
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
