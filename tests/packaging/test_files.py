@@ -30,7 +30,7 @@ UNITS: Final = sorted(PACKAGING.glob("systemd/*.service"))
 DOCKERFILE: Final = PACKAGING / "docker" / "Dockerfile"
 METRIC_SOURCES: Final = ("kvraft/server/exposition.py", "kvraft/proxy/metrics.py")
 METRIC: Final = re.compile(r"\b(?:etcd|kvraft|process|python)_[a-z_]+\b")
-SUFFIXES: Final = re.compile(r"_(?:bucket|sum|count|total|created)$")
+SUFFIXES: Final = re.compile(r"_(?:bucket|sum|count|total|created|info)$")
 VARIABLE: Final = re.compile(r"\b(ETCD_[A-Z_]+)\b")
 
 
