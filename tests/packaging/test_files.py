@@ -267,7 +267,9 @@ def shown_metrics() -> set[str]:
     """The metrics of members and proxies, without the endings that depend on their kind."""
     names: set[str] = set()
     for source in METRIC_SOURCES:
-        names |= set(METRIC.findall((ROOT / source).read_text()))
+        text = (ROOT / source).read_text()
+        names |= set(METRIC.findall(text))
+        names |= set(re.findall(r'InfoMetricFamily\("(\w+)"', text))
     registry = CollectorRegistry()
     for collector in (ProcessCollector, PlatformCollector, GCCollector):
         collector(registry=registry)
