@@ -178,42 +178,42 @@ def _server(parts: Parts) -> Iterator[Metric]:
     metrics, proposals = parts.metrics, parts.replica.proposals
     yield _histogram(
         "etcd_server_proposal_durations_seconds",
-        "The latency distributions of committing proposal.",
+        "Seconds from the proposal of a write to its application on this member.",
         proposals.durations,
     )
     yield _gauge(
         "etcd_server_pending_proposal_total",
-        "The total number of pending proposals.",
+        "Writes of this member's clients that are not answered yet.",
         len(proposals),
     )
     yield _counter(
         "etcd_server_proposal_failed_total",
-        "The total number of failed proposals.",
+        "Writes that were given up or refused for want of a cluster.",
         proposals.failed,
     )
     yield _gauge(
         "etcd_server_file_descriptors_used_total",
-        "The total number of file descriptors used.",
+        "File descriptors that this process has open.",
         metrics.descriptors,
     )
     yield _histogram(
         "etcd_wal_fsync_durations_seconds",
-        "The latency distributions of fsync called by wal.",
+        "Seconds that a sync of the log took.",
         metrics.wal_syncs,
     )
     yield _gauge(
         "etcd_wal_last_index_saved",
-        "The index of the last entry saved by wal.",
+        "The last entry that is durable in the log.",
         metrics.wal_last_index,
     )
     yield _histogram(
         "etcd_snapshot_save_total_durations_seconds",
-        "The total latency distributions of save called by snapshot.",
+        "Seconds from the begin of a snapshot until it was durable.",
         metrics.snapshot_saves,
     )
     yield _histogram(
         "etcd_snapshot_save_marshalling_durations_seconds",
-        "The marshalling cost distributions of save called by snapshot.",
+        "Seconds of a snapshot that went into its encoding.",
         metrics.snapshot_encoding,
     )
 
@@ -221,13 +221,12 @@ def _server(parts: Parts) -> Iterator[Metric]:
 def _http(http: HttpFigures) -> Iterator[Metric]:
     received = CounterMetricFamily(
         "etcd_http_received_total",
-        "Counter of requests received into the system (successfully parsed and authd).",
+        "Well-formed and permitted requests on keys, watches left out, by method.",
         labels=("method",),
     )
     durations = HistogramMetricFamily(
         "etcd_http_successful_duration_second",
-        "Bucketed histogram of processing time (s) of successfully handled requests "
-        "(non-watches), by method (GET/PUT etc.).",
+        "Seconds that a successful request on keys took, watches left out, by method.",
         labels=("method",),
     )
     for kind, method in enumerate(COUNTED):
@@ -237,8 +236,7 @@ def _http(http: HttpFigures) -> Iterator[Metric]:
             durations.add_metric((method,), *_buckets(http.durations[kind]))
     failed = CounterMetricFamily(
         "etcd_http_failed_total",
-        "Counter of handle failures of requests (non-watches), by method (GET/PUT etc.) "
-        "and code (400, 500 etc.).",
+        "Requests on keys that were answered with an error, by method and status.",
         labels=("method", "code"),
     )
     for (kind, status), count in sorted(http.failed.items()):
@@ -249,12 +247,12 @@ def _http(http: HttpFigures) -> Iterator[Metric]:
 def _sent(parts: Parts) -> Iterator[Metric]:
     latency = HistogramMetricFamily(
         "etcd_rafthttp_message_sent_latency_seconds",
-        "message sent latency distributions.",
+        "Seconds to hand a message for another member to the network.",
         labels=_SENT_LABELS,
     )
     failed = CounterMetricFamily(
         "etcd_rafthttp_message_sent_failed_total",
-        "The total number of failed messages sent.",
+        "Messages that could not be handed to the network for another member.",
         labels=_SENT_LABELS,
     )
     for member_id in _others(parts):
@@ -282,7 +280,7 @@ def _store(stats: Stats, http: HttpFigures, parts: Parts) -> Iterator[Metric]:
     store = parts.replica.store
     reads = CounterMetricFamily(
         "etcd_store_reads_total",
-        "Total number of reads action by (get/getRecursive), local to this member.",
+        "Reads served by the store of this member, failed ones included, by action.",
         labels=("action",),
     )
     plain = stats.gets_success + stats.gets_fail - http.recursive_reads
@@ -291,7 +289,7 @@ def _store(stats: Stats, http: HttpFigures, parts: Parts) -> Iterator[Metric]:
             reads.add_metric((action,), count)
     writes = CounterMetricFamily(
         "etcd_store_writes_total",
-        "Total number of writes (e.g. set/compareAndDelete) seen by this member.",
+        "Writes applied to the store of this member, failed ones included, by action.",
         labels=("action",),
     )
     for action, name in _WRITES:
@@ -299,13 +297,13 @@ def _store(stats: Stats, http: HttpFigures, parts: Parts) -> Iterator[Metric]:
         if count:
             writes.add_metric((action,), count)
     yield from _used(reads, writes)
-    yield _counter("etcd_store_expires_total", "Total number of expired keys.", stats.expire_count)
+    yield _counter("etcd_store_expires_total", "Keys that have expired.", stats.expire_count)
     yield _counter(
         "etcd_store_watch_requests_total",
-        "Total number of incoming watch requests (new or reestablished).",
+        "Watches that clients have asked for.",
         http.watch_requests,
     )
-    yield _gauge("etcd_store_watchers", "Count of currently active watchers.", store.hub.count)
+    yield _gauge("etcd_store_watchers", "Watches that are open.", store.hub.count)
 
 
 def _used(*metrics: Metric) -> Iterator[Metric]:

@@ -15,8 +15,6 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-import aiohttp
-
 from kvraft.limits import FORCE_PROBE_TIMEOUT_MS
 from kvraft.raft.entry import (
     ConfChange,
@@ -33,6 +31,8 @@ from kvraft.server.replay import last_index, members_at
 from kvraft.store.request import Op, Request, encode_request
 
 if TYPE_CHECKING:
+    import aiohttp
+
     from kvraft.api.service import MemberInfo
     from kvraft.server.replica import Replica
     from kvraft.storage import Recovered, Storage
@@ -146,6 +146,8 @@ async def ask_members(
     cluster_id: int, others: Sequence[MemberInfo], context: ContextSource
 ) -> list[Leading]:
     """The probe for members on the network; `context` is for those at https URLs."""
+    import aiohttp  # half of what the whole server takes to load
+
     timeout = aiohttp.ClientTimeout(total=FORCE_PROBE_TIMEOUT_MS / 1000)
     async with aiohttp.ClientSession(timeout=timeout) as session:
         answers = await asyncio.gather(
@@ -166,6 +168,8 @@ async def _ask(
     context: ContextSource,
 ) -> Leading | None:
     """What one member says; None if it cannot be reached, is of another cluster or leaderless."""
+    import aiohttp
+
     tls = context() if url.startswith("https:") else True
     try:
         async with session.get(url + LEADER_PATH, ssl=tls, allow_redirects=False) as answer:

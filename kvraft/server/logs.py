@@ -126,8 +126,6 @@ def configure(
     logging.logThreads = False
     logging.logProcesses = False
     logging.logMultiprocessing = False
-    for number, letter in _LETTERS.items():
-        logging.addLevelName(number, letter)
     new = logging.StreamHandler(stream or sys.stderr)
     new.setFormatter(formatter or LineFormatter())
     new.addFilter(RepeatFilter())
