@@ -60,6 +60,13 @@ def parse_member_id(text: str) -> int | None:
     return None if number >> 64 else number
 
 
+def _refuse_constant(name: str) -> object:
+    raise ValueError(name)  # NaN and Infinity, which only Python takes for JSON
+
+
+_decoder: Final = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
 def peer_urls_of(body: bytes) -> tuple[str, ...]:
     """The URLs in the body of a request, unchecked. Raises BadBody.
 
@@ -68,7 +75,7 @@ def peer_urls_of(body: bytes) -> tuple[str, ...]:
     if len(body) > MAX_CHANGE_BYTES:
         raise BadBody("http: request body too large")
     try:
-        document = json.loads(body)
+        document = _decoder.decode(body.decode("utf-8", "replace"))
     except (ValueError, RecursionError) as error:
         raise BadBody(_syntax_error(error)) from error
     if document is None:
@@ -152,7 +159,7 @@ class MembersRoute:
     def _change(self, exchange: Exchange) -> None:
         member_id = 0
         if exchange.method != b"POST":
-            text = exchange.path[len(PATH) :].removeprefix(b"/").decode("utf-8", "replace")
+            text = exchange.path[len(PATH) :].removeprefix(b"/").decode("utf-8", "surrogateescape")
             if not text:
                 headers = PLAIN_ERROR + exchange.port.cluster_header
                 exchange.respond(405, headers, METHOD_NOT_ALLOWED)
@@ -165,7 +172,7 @@ class MembersRoute:
         if exchange.method == b"DELETE":
             self._submit(exchange, MemberChange(ChangeKind.REMOVE, member_id))
             return
-        given = exchange.content_type or b""
+        given = (exchange.content_type or b"").rstrip(b" \t")  # the parser leaves what is behind
         if given != _TYPE:
             reason = f"Bad Content-Type {given.decode('latin-1')}, accept {_TYPE.decode()}"
             self._answer(exchange, 415, message(reason))

@@ -102,6 +102,7 @@ def role_record(name: str) -> bytes:
 # --- reading documents -----------------------------------------------------------------------
 
 _LONE_SURROGATE: Final = re.compile("[\ud800-\udfff]")
+_NULLABLE: Final = frozenset(("roles", "grant", "revoke", "read", "write"))
 _BAD_JSON: Final = "Invalid JSON in request body."
 
 
@@ -110,7 +111,20 @@ def _refuse_constant(name: str) -> object:
 
 
 def _fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    return {name.lower(): value for name, value in pairs}
+    """The fields of an object as Go fills a structure with them, one after the other.
+
+    An object adds to one of the same name before it; null takes back only what can be absent.
+    """
+    fields: dict[str, Any] = {}
+    for name, value in pairs:
+        folded = name.lower()
+        before = fields.get(folded)
+        if value is None and folded not in _NULLABLE:
+            value = before
+        elif isinstance(value, dict) and isinstance(before, dict):
+            value = _fields([*before.items(), *value.items()])
+        fields[folded] = value
+    return fields
 
 
 _decoder: Final = json.JSONDecoder(object_pairs_hook=_fields, parse_constant=_refuse_constant)

@@ -87,6 +87,7 @@ def test_without_an_id(client: Client, method: bytes) -> None:
         (b"/ab/", "ab/"),
         (b"/11112222333344445", "11112222333344445"),
         (b"/%C3%A9", "\u00e9"),
+        (b"/%FF", "\ufffd"),
     ],
 )
 def test_what_is_no_id(wire: Wire, client: Client, path: bytes, text: str) -> None:
@@ -113,6 +114,12 @@ def test_content_types(wire: Wire, client: Client, given: bytes | None) -> None:
     assert not wire.service.changes
 
 
+def test_blanks_behind_a_content_type_do_not_count(wire: Wire, client: Client) -> None:
+    wire.service.change_outcome = ADDED
+    raw = request(b"POST", b"/v2/members", URLS, JSON_TYPE + b" \t ")
+    assert answer(client.ask(raw)).status == 201
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -126,6 +133,10 @@ def test_content_types(wire: Wire, client: Client, given: bytes | None) -> None:
         b'{"peerURLs":[1]}',
         b'{"peerURLs":{}}',
         b"\xff\xfe",
+        b"\xef\xbb\xbf" + URLS,
+        URLS.decode().encode("utf-16"),
+        b'{"more":NaN,' + URLS[1:],
+        b'{"more":-Infinity,' + URLS[1:],
         b"[" * 60_000,
         b'{"peerURLs":[%b]}' % (b"1" * 5000),
         b" " * (limits.MAX_CHANGE_BYTES + 1),
@@ -150,6 +161,7 @@ def test_bad_documents(wire: Wire, client: Client, body: bytes) -> None:
         (b'{"peerurls":["x"],"PEERURLS":["y"]}', ("y",)),
         (b'{"peerURLs":["a",null]}', ("a", "")),
         (b'{"peerURLs":["\\ud800"]}', ("\ufffd",)),
+        (b'{"peerURLs":["\xff"]}', ("\ufffd",)),
     ],
 )
 def test_documents(body: bytes, urls: tuple[str, ...]) -> None:

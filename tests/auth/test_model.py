@@ -83,6 +83,20 @@ def test_documents_are_read_as_go_reads_them() -> None:
     assert model.parse_role(b'{"role":"r","grant":{"kv":null}}').grant == Access()
 
 
+def test_repeated_fields_are_read_as_go_reads_them() -> None:
+    assert model.parse_user(b'{"user":"a","user":null,"password":"p","PASSWORD":null}') == User(
+        "a", "p"
+    )
+    assert model.parse_user(b'{"user":"a","roles":["r"],"roles":null}').roles is None
+    role = model.parse_role(
+        b'{"role":"r","permissions":{"kv":{"read":["/a","/b"]}},'
+        b'"Permissions":{"kv":{"write":["/c"],"read":["/d"]},"kv":null},"permissions":null,'
+        b'"grant":{"kv":{"read":["/x"]}},"grant":{"kv":{"write":["/y"]}},'
+        b'"revoke":{"kv":{}},"revoke":null}'
+    )
+    assert role == Role("r", Access(("/d",), ("/c",)), Access(("/x",), ("/y",)), None)
+
+
 @pytest.mark.parametrize("body", [b"{}", b"null", b'{"user":"x"}', b'{"user":""}', b'{"user":"U"}'])
 def test_the_name_of_a_user_stands_in_both_places(body: bytes) -> None:
     with pytest.raises(AuthError) as error:
