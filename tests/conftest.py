@@ -7,10 +7,13 @@ that half of it was left out.
 
 from __future__ import annotations
 
+import asyncio
 import shutil
-from typing import Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 import pytest
+import uvloop
 from hypothesis import settings
 
 # marker -> (program it needs, Debian package that holds it)
@@ -24,6 +27,21 @@ PROGRAMS: Final = {
 # example is printed, and examples found before are not consulted: each run starts from nothing.
 settings.register_profile("kvraft", deadline=None, print_blob=True, database=None)
 settings.load_profile("kvraft")
+
+
+Run = Callable[[Coroutine[Any, Any, None]], None]
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest) -> Run:
+    """Runs a test's coroutine on one of the loops, in debug mode."""
+    factory = uvloop.new_event_loop if request.param == "uvloop" else asyncio.new_event_loop
+
+    def runner(main: Coroutine[Any, Any, None]) -> None:
+        with asyncio.Runner(debug=True, loop_factory=factory) as runner:
+            runner.run(main)
+
+    return runner
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

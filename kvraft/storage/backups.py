@@ -126,22 +126,11 @@ class BackupReader:
 
     def chunks(self) -> Iterator[bytes]:
         """See `SavedState.chunks`."""
-        frames = self._frames
         digest = hashlib.sha256()
-        count = 0
-        total_bytes = 0
-        while True:
-            kind, payload = frames.next()
-            if kind != Kind.CHUNK:
-                break
-            count += 1
-            total_bytes += len(payload)
-            digest.update(payload)
-            yield payload
-        if kind != Kind.END or unpack(payload) != [count, total_bytes, digest.digest()]:
-            raise frames.corrupt("the end does not fit the chunks")
-        if not frames.at_end():
-            raise frames.corrupt("bytes behind the end")
+        end = yield from self._frames.chunks(Kind.CHUNK, digest.update)
+        expected = [end.chunks, end.total_bytes, digest.digest()]
+        if end.kind != Kind.END or unpack(end.payload) != expected:
+            raise self._frames.corrupt("the end does not fit the chunks")
 
     def _header(self) -> BackupInfo:
         kind, payload = self._frames.next()

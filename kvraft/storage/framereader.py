@@ -9,9 +9,21 @@ memory is bounded by one frame.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator
+from typing import NamedTuple
+
 from kvraft.errors import Corrupt
 from kvraft.storage.files import Files
 from kvraft.storage.record import HEADER_BYTES, OVERHEAD_BYTES, Unframer
+
+
+class Ending(NamedTuple):
+    """The frame behind the chunks of a file, and what came before it."""
+
+    kind: int
+    payload: bytes
+    chunks: int
+    total_bytes: int
 
 
 class FrameReader:
@@ -55,9 +67,26 @@ class FrameReader:
             raise self.corrupt("the file is cut off" if cut_off else "record with a wrong checksum")
         return header.kind, payload
 
-    def at_end(self) -> bool:
-        """Whether nothing follows the last frame."""
-        return not self._read(1, self._unframer.offset)
+    def chunks(
+        self, chunk_kind: int, seen: Callable[[bytes], None] | None = None
+    ) -> Generator[bytes, None, Ending]:
+        """The payloads of this kind; returns the frame that ends them, the last one of the file.
+
+        Each payload is shown to `seen` before it is given.
+        """
+        count = total_bytes = 0
+        while True:
+            kind, payload = self.next()
+            if kind != chunk_kind:
+                break
+            count += 1
+            total_bytes += len(payload)
+            if seen is not None:
+                seen(payload)
+            yield payload
+        if self._read(1, self._unframer.offset):
+            raise self.corrupt("bytes behind the end")
+        return Ending(kind, payload, count, total_bytes)
 
     def corrupt(self, reason: str) -> Corrupt:
         """The error for a file that is wrong at the present place."""

@@ -161,20 +161,9 @@ class Reader:
 
     def chunks(self) -> Iterator[bytes]:
         """The chunks in order; ends normally only behind a right trailer and the file's end."""
-        frames = self._frames
-        count = 0
-        total_bytes = 0
-        while True:
-            kind, payload = frames.next()
-            if kind != Kind.CHUNK:
-                break
-            count += 1
-            total_bytes += len(payload)
-            yield payload
-        if kind != Kind.TRAILER or unpack(payload) != [count, total_bytes]:
-            raise frames.corrupt("trailer does not fit the chunks")
-        if not frames.at_end():
-            raise frames.corrupt("bytes behind the trailer")
+        end = yield from self._frames.chunks(Kind.CHUNK)
+        if end.kind != Kind.TRAILER or unpack(end.payload) != [end.chunks, end.total_bytes]:
+            raise self._frames.corrupt("trailer does not fit the chunks")
 
     def _header(self) -> Header:
         kind, payload = self._frames.next()

@@ -13,16 +13,6 @@ PATH = b"/v2/admin/backup"
 WHOLE = b"head" + b"x" * 100_000 + b"end"
 
 
-@pytest.fixture
-def wire() -> Wire:
-    return Wire()
-
-
-@pytest.fixture
-def client(wire: Wire) -> Client:
-    return wire.client()
-
-
 def ask(wire: Wire, client: Client, data: bytes) -> bytes:
     client.send(data)
     wire.loop.run()

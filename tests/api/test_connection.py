@@ -30,16 +30,6 @@ BAD_REQUEST = (
 )
 
 
-@pytest.fixture
-def wire() -> Wire:
-    return Wire()
-
-
-@pytest.fixture
-def client(wire: Wire) -> Client:
-    return wire.client()
-
-
 def values(series: list[Answer]) -> list[bytes]:
     """The values shown by a series of answers."""
     return [each.body.partition(b'"value":"')[2].partition(b'"')[0] for each in series]

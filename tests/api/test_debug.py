@@ -14,16 +14,6 @@ PLAIN = b"text/plain; charset=utf-8"
 LOG = b"/config/local/log"
 
 
-@pytest.fixture
-def wire() -> Wire:
-    return Wire()
-
-
-@pytest.fixture
-def client(wire: Wire) -> Client:
-    return wire.client()
-
-
 @pytest.mark.parametrize("method", [b"GET", b"POST", b"PUT", b"DELETE", b"PATCH"])
 def test_metrics_for_any_method(wire: Wire, client: Client, method: bytes) -> None:
     wire.client()

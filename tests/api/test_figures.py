@@ -33,16 +33,6 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Time:
     return clock
 
 
-@pytest.fixture
-def wire() -> Wire:
-    return Wire()
-
-
-@pytest.fixture
-def client(wire: Wire) -> Client:
-    return wire.client()
-
-
 def done(wire: Wire, kind: int) -> tuple[int, int]:
     """How many requests of a kind there were, and how many of them went well."""
     figures = wire.port.figures

@@ -14,16 +14,6 @@ from tests.api.wire import Answer, Client, Wire, answer, answers, get, put, requ
 KEY = b"/v2/keys/a"
 
 
-@pytest.fixture
-def wire() -> Wire:
-    return Wire()
-
-
-@pytest.fixture
-def client(wire: Wire) -> Client:
-    return wire.client()
-
-
 @pytest.mark.parametrize(
     ("params", "expected"),
     [

@@ -7,33 +7,19 @@ import contextlib
 import errno
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
-import uvloop
 
 from kvraft import limits
 from kvraft.api.listening import Listener, TlsListener, listen
 from kvraft.transport.tls import ContextSource, Tls
+from tests.conftest import Run
 from tests.transport.authority import Authority
 
 pytestmark = pytest.mark.timeout(30)
-
-Run = Callable[[Coroutine[Any, Any, None]], None]
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Run:
-    """Runs a test's coroutine on one of the loops, in debug mode."""
-    factory = uvloop.new_event_loop if request.param == "uvloop" else asyncio.new_event_loop
-
-    def runner(main: Coroutine[Any, Any, None]) -> None:
-        with asyncio.Runner(debug=True, loop_factory=factory) as runner:
-            runner.run(main)
-
-    return runner
 
 
 @pytest.fixture

@@ -24,16 +24,6 @@ ADDED = MemberInfo(0xB0B, "", ("http://a:1", "http://b:2"), ())
 URLS = b'{"peerURLs":["http://b:2","http://a:1"]}'
 
 
-@pytest.fixture
-def wire() -> Wire:
-    return Wire()
-
-
-@pytest.fixture
-def client(wire: Wire) -> Client:
-    return wire.client()
-
-
 def ask(client: Client, method: bytes, rest: bytes = b"", body: bytes | None = URLS) -> Answer:
     return answer(client.ask(request(method, b"/v2/members" + rest, body, JSON_TYPE)))
 

@@ -14,16 +14,6 @@ from tests.api.wire import Client, Wire, answer, answers, get, request
 PLAIN = b"text/plain; charset=utf-8"
 
 
-@pytest.fixture
-def wire() -> Wire:
-    return Wire()
-
-
-@pytest.fixture
-def client(wire: Wire) -> Client:
-    return wire.client()
-
-
 @pytest.mark.parametrize(
     "path",
     [b"/", b"/v2", b"/v2/", b"/v2/keysx", b"/v2/stats", b"/v2/stats/", b"/version/", b"/health/"],

@@ -6,8 +6,6 @@ import asyncio
 import json
 from collections.abc import Callable
 
-import pytest
-
 from kvraft import limits
 from kvraft.store.request import Op, Request
 from kvraft.store.store import Store
@@ -15,16 +13,6 @@ from tests.api.wire import Answer, Client, Wire, answer, get, put, unchunk
 
 KEY = b"/v2/keys/a"
 STREAM = KEY + b"?wait=true&stream=true"
-
-
-@pytest.fixture
-def wire() -> Wire:
-    return Wire()
-
-
-@pytest.fixture
-def client(wire: Wire) -> Client:
-    return wire.client()
 
 
 def write(wire: Wire, value: bytes, path: bytes = b"/a") -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import signal
-import subprocess
 import threading
 import time
 from base64 import b64encode
@@ -17,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.members import FORM, KVRAFT, Cluster, Member, wait_until
+from tests.integration import ctl
 from tests.integration.conftest import StartCluster
 
 pytestmark = pytest.mark.timeout(120)
@@ -73,22 +72,9 @@ def applied_everywhere(cluster: Cluster, method: str, path: str, status: int) ->
 def etcdctl(start_cluster: StartCluster) -> Callable[..., str]:
     cluster = start_cluster(3)
     member = cluster.followers()[0]
-    environment = {**os.environ, "ETCDCTL_API": "2"}
 
     def run(*arguments: str, status: int = 0, typed: str = "") -> str:
-        command = ["etcdctl", "--endpoints", member.client_url, *arguments]
-        done = subprocess.run(
-            command,
-            env=environment,
-            input=typed,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=30,
-            check=False,
-        )
-        assert done.returncode == status, done.stdout
-        return done.stdout
+        return ctl.etcdctl("--endpoints", member.client_url, *arguments, status=status, typed=typed)
 
     return run
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.members import KVRAFT, Cluster, call, wait_until
+from tests.integration import ctl
 
 pytestmark = [pytest.mark.etcdctl, pytest.mark.timeout(120)]
 
@@ -28,18 +29,8 @@ def command(cluster: Cluster, *arguments: str) -> tuple[list[str], dict[str, str
 
 def etcdctl(cluster: Cluster, *arguments: str, status: int = 0) -> str:
     """What the command printed on both streams."""
-    words, environment = command(cluster, *arguments)
-    done = subprocess.run(
-        words,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-    assert done.returncode == status, done.stdout
-    return done.stdout
+    words, _ = command(cluster, *arguments)
+    return ctl.etcdctl(*words[1:], status=status)
 
 
 def start(cluster: Cluster, *arguments: str) -> subprocess.Popen[str]:

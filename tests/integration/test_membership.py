@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 import shutil
 import subprocess
@@ -15,6 +14,7 @@ import pytest
 from benchmarks.members import ETCD, KVRAFT, Cluster, Member, call, free_ports, wait_until
 from jepsen_like.procs.rolling import Operator, roll, table
 from tests.integration.conftest import StartCluster
+from tests.integration.ctl import etcdctl
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -171,32 +171,22 @@ def test_etcdctl_changes_members(start_cluster: StartCluster) -> None:
     cluster = start_cluster(1)
     (host,) = cluster.members
 
-    def etcdctl(*arguments: str, status: int = 0) -> str:
-        done = subprocess.run(
-            ["etcdctl", "--endpoints", host.client_url, "member", *arguments],
-            env={**os.environ, "ETCDCTL_API": "2"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=30,
-            check=False,
-        )
-        assert done.returncode == status, done.stdout
-        return done.stdout
+    def member(*arguments: str, status: int = 0) -> str:
+        return etcdctl("--endpoints", host.client_url, "member", *arguments, status=status)
 
-    text = etcdctl("add", "new", "http://127.0.0.1:9")
+    text = member("add", "new", "http://127.0.0.1:9")
     found = re.match(r"Added member named new with ID ([0-9a-f]+) to cluster\n", text)
     assert found is not None, text
     assert f'ETCD_INITIAL_CLUSTER="m1={host.peer_url},new=http://127.0.0.1:9"' in text or (
         f'ETCD_INITIAL_CLUSTER="new=http://127.0.0.1:9,m1={host.peer_url}"' in text
     )
-    assert f"{found[1]}[unstarted]: peerURLs=http://127.0.0.1:9\n" in etcdctl("list")
-    text = etcdctl("update", found[1], "http://127.0.0.1:10")
+    assert f"{found[1]}[unstarted]: peerURLs=http://127.0.0.1:9\n" in member("list")
+    text = member("update", found[1], "http://127.0.0.1:10")
     assert text == f"Updated member with ID {found[1]} in cluster\n"
-    assert f"{found[1]}[unstarted]: peerURLs=http://127.0.0.1:10\n" in etcdctl("list")
-    assert etcdctl("remove", found[1]) == f"Removed member {found[1]} from cluster\n"
-    (line,) = etcdctl("list").splitlines()
+    assert f"{found[1]}[unstarted]: peerURLs=http://127.0.0.1:10\n" in member("list")
+    assert member("remove", found[1]) == f"Removed member {found[1]} from cluster\n"
+    (line,) = member("list").splitlines()
     assert line.endswith(
         f" name=m1 peerURLs={host.peer_url} clientURLs={host.client_url} isLeader=true"
     )
-    assert "Couldn't find a member" in etcdctl("remove", found[1], status=1)
+    assert "Couldn't find a member" in member("remove", found[1], status=1)

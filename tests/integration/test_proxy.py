@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import signal
-import subprocess
 import threading
 import urllib.parse
 from collections.abc import Callable, Iterator, Sequence
@@ -15,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.members import ETCD, KVRAFT, Answer, Cluster, Member, call, free_ports, wait_until
+from tests.integration import ctl
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -187,13 +186,9 @@ def test_readonly(cluster: Cluster, start_proxy: StartProxy) -> None:
 @pytest.mark.etcdctl
 def test_etcdctl(cluster: Cluster, start_proxy: StartProxy) -> None:
     proxy = start_proxy(initial(cluster))
-    environment = {**os.environ, "ETCDCTL_API": "2"}
 
     def etcdctl(*words: str) -> str:
-        command = ["etcdctl", "--no-sync", "--endpoints", proxy.client_url, *words]
-        return subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=30, check=True
-        ).stdout
+        return ctl.etcdctl("--no-sync", "--endpoints", proxy.client_url, *words)
 
     assert etcdctl("set", "/ctl/a", "one") == "one\n"
     assert etcdctl("ls", "--recursive", "/ctl") == "/ctl/a\n"

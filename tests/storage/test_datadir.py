@@ -355,7 +355,7 @@ def test_a_snapshot_damaged_while_running_is_refused_when_read() -> None:
     with pytest.raises(Corrupt, match="wrong checksum"):
         list(storage.read_snapshot(model.snapshot))
     disk.put(f"{SNAP}/{name}", whole + b"x")
-    with pytest.raises(Corrupt, match="behind the trailer"):
+    with pytest.raises(Corrupt, match="behind the end"):
         list(storage.read_snapshot(model.snapshot))
     other = model.snapshot._replace(membership=MEMBERS._replace(learners=(9,)))
     disk.put(f"{SNAP}/{name}", whole)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-import uvloop
 
 from kvraft import limits
 from kvraft.api.listening import listen
@@ -21,25 +20,13 @@ from kvraft.transport.listener import PeerConnection, peer_protocol_factory
 from kvraft.transport.peer import Peer, _StreamProtocol, dial
 from kvraft.transport.snapshot import send_snapshot
 from kvraft.transport.tls import Tls
+from tests.conftest import Run
 from tests.transport.authority import EXPIRED, LONG_AGO, Authority
 from tests.transport.members import HELLO, PEER, SELF, FakeMember, encoder, until
 
 pytestmark = pytest.mark.timeout(30)
 
 BEAT = Heartbeat(SELF, PEER, 7, 1, 1)
-Run = Callable[[Coroutine[Any, Any, None]], None]
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def run(request: pytest.FixtureRequest) -> Run:
-    """Runs a test's coroutine on one of the loops, in debug mode."""
-    factory = uvloop.new_event_loop if request.param == "uvloop" else asyncio.new_event_loop
-
-    def runner(main: Coroutine[Any, Any, None]) -> None:
-        with asyncio.Runner(debug=True, loop_factory=factory) as runner:
-            runner.run(main)
-
-    return runner
 
 
 @pytest.fixture(autouse=True)
