@@ -18,6 +18,7 @@ is current when its handshake begins.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import math
 import os
@@ -92,13 +93,13 @@ async def listen(
     backlog = usual_backlog() if backlog is None else backlog
     bound = await bind(loop, host, port, backlog) if sockets is None else tuple(sockets)
     try:
+        for sock in bound:
+            sock.listen(backlog)  # here already: uvloop's own attempt does not say why it failed
         if context is None:
             servers = [
                 await loop.create_server(factory, sock=sock, backlog=backlog) for sock in bound
             ]
             return _PlainListener(servers)
-        for sock in bound:
-            sock.listen(backlog)
     except OSError as error:  # somebody else has begun to listen since
         raise _named(error, host, port) from error
     source = (lambda: context) if isinstance(context, ssl.SSLContext) else context
@@ -106,17 +107,35 @@ async def listen(
 
 
 async def bind(
-    loop: AbstractEventLoop, host: str, port: int, backlog: int = 0
+    loop: AbstractEventLoop,
+    host: str,
+    port: int,
+    backlog: int = 0,
+    others: Sequence[socket.socket] = (),
 ) -> tuple[socket.socket, ...]:
     """Take an address. From now on connections wait until `listen` gets these sockets; with a
     backlog of 0 they are refused until then.
 
-    Raises OSError, naming the address as Go does.
+    `others`: what this process has bound before; the kernel tells of a clash only with those that
+    listen already. Raises OSError, naming the address as Go does.
     """
     try:
-        return await _bind(loop, host, port, backlog)
+        bound = await _bind(loop, host, port, backlog)
+        if any(_clash(sock, other) for sock in bound for other in others):
+            for sock in bound:
+                sock.close()
+            raise OSError(errno.EADDRINUSE, os.strerror(errno.EADDRINUSE))
     except OSError as error:
         raise _named(error, host, port) from error
+    return bound
+
+
+def _clash(one: socket.socket, other: socket.socket) -> bool:
+    """Whether only one of these can listen."""
+    (host, port), (other_host, other_port) = one.getsockname()[:2], other.getsockname()[:2]
+    if one.family != other.family or port != other_port:
+        return False
+    return host == other_host or {host, other_host} & {"0.0.0.0", "::"} != set()
 
 
 class _PlainListener:

@@ -301,10 +301,11 @@ async def _bind(config: ServerConfig) -> dict[str, tuple[socket.socket, ...]]:
     ):
         for url in urls:
             where = address(url)
+            taken = [sock for sockets in bound.values() for sock in sockets]
             try:
-                bound[url] = await bind(loop, where.host, where.port, backlog)
+                bound[url] = await bind(loop, where.host, where.port, backlog, taken)
             except OSError as error:
-                for sock in (sock for sockets in bound.values() for sock in sockets):
+                for sock in taken:
                     sock.close()
                 raise refused(str(error.strerror or error)) from error
             _main_log.info("listening for %s on %s", purpose, url)

@@ -79,12 +79,21 @@ def decide(files: Files, data_dir: str) -> tuple[Mode, list[LogLine]]:
 
 def make_data_dir(files: Files, data_dir: str) -> None:
     """Create the directory if it is missing, and try to write there. Raises StartRefused."""
+    _make(files, data_dir, "cannot access data directory")
+
+
+def make_wal_dir(files: Files, wal_dir: str) -> None:
+    """The same for a log that is to have a directory of its own. Raises StartRefused."""
+    _make(files, wal_dir, "cannot write to WAL directory")
+
+
+def _make(files: Files, directory: str, complaint: str) -> None:
     try:
-        make_dirs(files, posixpath.normpath(data_dir))
+        make_dirs(files, posixpath.normpath(directory))
     except OSError as error:
-        path = error.filename or data_dir
-        raise refused(f"cannot access data directory: mkdir {path}: {_words(error)}") from None
-    _probe(files, data_dir, "cannot access data directory")
+        path = error.filename or directory
+        raise refused(f"{complaint}: mkdir {path}: {_words(error)}") from None
+    _probe(files, directory, complaint)
 
 
 def check_writable(files: Files, data_dir: str, wal_dir: str | None) -> None:

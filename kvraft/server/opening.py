@@ -81,6 +81,8 @@ async def open_member(config: ServerConfig, context: ContextSource) -> Opened:
 async def _open(files: Files, config: ServerConfig, context: ContextSource) -> Opened:
     exists = Storage.exists(files, config.data_dir, config.wal_dir)
     modes.make_data_dir(files, config.data_dir)
+    if config.wal_dir and not exists:
+        modes.make_wal_dir(files, config.wal_dir)
     if exists:
         found = _reopen(files, config)
     elif config.force_new_cluster:

@@ -14,7 +14,7 @@ from typing import Any, cast
 import pytest
 
 from kvraft import limits
-from kvraft.api.listening import Listener, TlsListener, listen
+from kvraft.api.listening import Listener, TlsListener, bind, listen
 from kvraft.transport.tls import ContextSource, Tls
 from tests.conftest import Run
 from tests.transport.authority import Authority
@@ -429,6 +429,26 @@ def test_an_address_in_use_is_named(run: Run, authority: Authority) -> None:
                     f"listen tcp 127.0.0.1:{open_port.number}: bind: address already in use"
                 )
                 assert caught.value.errno == errno.EADDRINUSE
+
+    run(main())
+
+
+def test_an_address_that_was_only_bound_so_far_is_taken(run: Run, authority: Authority) -> None:
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        first = await bind(loop, "127.0.0.1", 0)
+        number = first[0].getsockname()[1]
+        second = await bind(loop, "127.0.0.1", number)  # the kernel does not mind yet
+        with pytest.raises(OSError, match="address already in use"):
+            await bind(loop, "127.0.0.1", number, others=first)
+        with pytest.raises(OSError, match="address already in use"):
+            await bind(loop, "0.0.0.0", number, others=first)
+        listener = await listen(loop, asyncio.Protocol, "127.0.0.1", number, None, sockets=first)
+        for context in (None, tls(authority)):
+            with pytest.raises(OSError, match=f"127.0.0.1:{number}: bind: address already in use"):
+                await listen(loop, asyncio.Protocol, "127.0.0.1", number, context, sockets=second)
+        listener.close()
+        second[0].close()
 
     run(main())
 

@@ -117,6 +117,16 @@ def test_an_address_in_use_leaves_nothing_behind(one: Member) -> None:
     assert not one.data_dir.exists()
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "localhost"])
+def test_an_address_used_for_two_things_leaves_nothing_behind(one: Member, host: str) -> None:
+    twice = one.peer_url.replace("127.0.0.1", host)
+    for flag in ("--listen-client-urls", "--listen-peer-urls"):
+        ended = run(*one.arguments()[len(KVRAFT) :], flag, f"{one.peer_url},{twice}")
+        assert ended.returncode == 1
+        assert lines(ended.stderr)[-1].endswith(": bind: address already in use")
+        assert not one.data_dir.exists()
+
+
 @pytest.mark.parametrize("same_ports", [True, False])
 def test_a_second_process_on_the_same_data(one: Member, tmp_path: Path, same_ports: bool) -> None:
     started(one)

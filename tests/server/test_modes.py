@@ -119,6 +119,14 @@ def test_a_directory_that_cannot_be_written(tmp_path: Path) -> None:
     assert line.text == text
 
 
+def test_a_log_directory_of_its_own_that_cannot_be_made(tmp_path: Path) -> None:
+    path = str(tmp_path / "wal")
+    (line,) = _refusal(lambda: modes.make_wal_dir(Broken("make_dir", errno.EACCES), path))
+    assert line.text == f"cannot write to WAL directory: mkdir {path}: permission denied"
+    modes.make_wal_dir(PosixFiles(), path)
+    assert (tmp_path / "wal").is_dir()
+
+
 def test_a_file_in_the_place_of_a_directory(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     (line,) = _refusal(lambda: modes.make_data_dir(PosixFiles(), f"{tmp_path}/file"))
