@@ -199,7 +199,7 @@ class Replica:
             self._proposals.failed += 1
             done(Unavailable(OVERLOADED, definite=True))
             return
-        request_id = self._new_request_id()
+        request_id = self._next_request_id = (self._next_request_id + 1) & _MAX_UINT64
         pending = Pending(
             encode_request(request_id, request),
             request.ttl_seconds is not None,
@@ -216,17 +216,13 @@ class Replica:
         if self.disk_full or self._desk.is_full():
             done(Unavailable(DISK_FULL if self.disk_full else OVERLOADED, definite=True))
             return
-        request = self._new_request_id()
+        request = self._next_request_id = (self._next_request_id + 1) & _MAX_UINT64
         prepared = changes.prepare(change, request, self._clock.wall_ns() // 10**9)
         if isinstance(prepared, MemberChangeError):
             done(prepared)
             return
         now_ns = self._clock.monotonic_ns()
         self._desk.add(changes.Waiting(request, prepared, done, now_ns))
-
-    def _new_request_id(self) -> int:
-        self._next_request_id = (self._next_request_id + 1) & _MAX_UINT64
-        return self._next_request_id
 
     def read_barrier(self, done: Barrier) -> None:
         """Call `done` once the store shows everything that was committed before this call."""
