@@ -395,7 +395,7 @@ class Member:
     def document(self, path: str) -> Document | None:
         """The documents that joining members and proxies read from the peer port."""
         if path == "/members":
-            return Document("application/json", self._members_document())
+            return Document("application/json", self._members_document(), names_cluster=True)
         if path == "/version":
             version = {"etcdserver": SERVER_VERSION, "etcdcluster": self.cluster_version}
             version["etcdcluster"] = version["etcdcluster"] or "not_decided"
@@ -407,7 +407,7 @@ class Member:
         if path == "/raft/probing":
             now = _timestamp(datetime.now(UTC))
             body = json.dumps({"OK": True, "Now": now}, separators=(",", ":")) + "\n"
-            return Document("text/plain; charset=utf-8", body.encode())
+            return Document("text/plain; charset=utf-8", body.encode(), methods=())
         return None
 
     def called_by(self, hello: Hello) -> None:

@@ -3,13 +3,18 @@
 A connection starts as HTTP/1.1. An upgrade to `/raft/stream` or `/raft/snapshot` with the right
 cluster id and member id becomes a stream of frames; a GET of a document (`/members`, `/version`,
 `/raft/probing`, which joining members and proxies use) is answered; anything else is 404.
+(admin-api, section 6.)
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
+from urllib.parse import unquote_to_bytes
 
 import httptools
 
@@ -28,11 +33,30 @@ if TYPE_CHECKING:
     from kvraft.transport.codec import Frame, FromWire
 
 
+_PLAIN_ERROR: Final = (
+    "Content-Type: text/plain; charset=utf-8\r\nX-Content-Type-Options: nosniff\r\n"
+)
+_BAD_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})").search
+
+
 class Document(NamedTuple):
-    """An answer to a plain GET."""
+    """An answer to a plain request; `methods` are those it is given to, none named: all."""
 
     content_type: str
     body: bytes
+    methods: tuple[bytes, ...] = (b"GET",)
+    names_cluster: bool = False  # whether the answer carries the cluster's id
+
+
+def request_path(target: bytes) -> str | None:
+    """The decoded path of a request; None if its target is malformed."""
+    if target[:1] != b"/":
+        _, scheme, rest = target.partition(b"://")
+        target = b"/" + rest.partition(b"/")[2] if scheme else b""
+    path = target.partition(b"?")[0]
+    if not path or _BAD_ESCAPE(path):
+        return None
+    return unquote_to_bytes(path).decode("utf-8", "replace")
 
 
 class PeerPort(Protocol):
@@ -159,13 +183,25 @@ class PeerConnection(asyncio.Protocol):
         assert parser is not None
         if parser.should_upgrade():
             return  # feed_data raises HttpParserUpgrade next
-        document = self._port.document(self._url.decode("latin-1"))
+        method = parser.get_method()
+        keep_alive = parser.should_keep_alive()
+        path = request_path(self._url)
+        document = None if path is None else self._port.document(path)
+        if path is None:
+            self._refuse(400, "400 Bad Request")
+            return
         if document is None:
-            self._answer(404, "text/plain; charset=utf-8", b"404 page not found\n")
-        elif parser.get_method() != b"GET":
-            self._answer(405, "text/plain; charset=utf-8", b"Method Not Allowed\n")
+            status, headers, body = 404, _PLAIN_ERROR, b"404 page not found\n"
+        elif document.methods and method not in document.methods:
+            allowed = b",".join(document.methods).decode()
+            status, headers = 405, f"Allow: {allowed}\r\n{_PLAIN_ERROR}"
+            body = b"Method Not Allowed\n"
         else:
-            self._answer(200, document.content_type, document.body)
+            status, headers = 200, f"Content-Type: {document.content_type}\r\n"
+            if document.names_cluster:
+                headers += f"X-Etcd-Cluster-Id: {self._port.cluster_id:x}\r\n"
+            body = document.body
+        self._answer(status, headers, body, head_only=method == b"HEAD", keep_alive=keep_alive)
         self._url = b""
         self._headers = {}
         self._head_bytes = 0
@@ -222,21 +258,26 @@ class PeerConnection(asyncio.Protocol):
             return REMOVED, "removed member"
         return None
 
-    def _answer(self, status: int, content_type: str, body: bytes) -> None:
+    def _answer(
+        self, status: int, headers: str, body: bytes, *, head_only: bool, keep_alive: bool
+    ) -> None:
         assert self._transport is not None
-        reason = {200: "OK", 404: "Not Found", 405: "Method Not Allowed"}[status]
         head = (
-            f"HTTP/1.1 {status} {reason}\r\nContent-Type: {content_type}\r\n"
-            f"X-Etcd-Cluster-Id: {self._port.cluster_id:x}\r\nContent-Length: {len(body)}\r\n\r\n"
+            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{headers}"
+            f"Date: {formatdate(usegmt=True)}\r\nContent-Length: {len(body)}\r\n"
+            + ("\r\n" if keep_alive else "Connection: close\r\n\r\n")
         )
-        self._transport.write(head.encode("ascii") + body)
+        self._transport.write(head.encode("ascii") + (b"" if head_only else body))
+        if not keep_alive:
+            self._parser = None
+            self._transport.close()
 
     def _refuse(self, status: int, reason: str) -> None:
         assert self._transport is not None
         self._parser = None
         body = reason.encode()
         head = (
-            f"HTTP/1.1 {status} Refused\r\nContent-Type: text/plain; charset=utf-8\r\n"
+            f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\nContent-Type: text/plain; charset=utf-8\r\n"
             f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
         )
         self._transport.write(head.encode("ascii") + body)

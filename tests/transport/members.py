@@ -53,7 +53,12 @@ class FakeMember:
         self.arrived.set()
 
     def document(self, path: str) -> Document | None:
-        return Document("application/json", b'{"path":1}\n') if path == "/version" else None
+        documents = {
+            "/version": Document("application/json", b'{"path":1}\n'),
+            "/members": Document("application/json", b"[]\n", names_cluster=True),
+            "/raft/probing": Document("text/plain; charset=utf-8", b"ok", methods=()),
+        }
+        return documents.get(path)
 
     def called_by(self, hello: Hello) -> None:
         self.callers.append(hello)

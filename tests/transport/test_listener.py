@@ -160,7 +160,8 @@ async def test_documents_are_answered_and_the_connection_goes_on(port: Port) -> 
             head = await caller.head()
             assert head.startswith("HTTP/1.1 200 OK\r\n")
             assert "Content-Type: application/json\r\n" in head
-            assert f"X-Etcd-Cluster-Id: {CLUSTER:x}\r\n" in head
+            assert "X-Etcd-Cluster-Id" not in head
+            assert "\r\nDate: " in head
             body = await caller.reader.readexactly(11)
             assert json.loads(body) == {"path": 1}
         caller.send(b"GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n")
@@ -168,6 +169,60 @@ async def test_documents_are_answered_and_the_connection_goes_on(port: Port) -> 
         await caller.reader.readuntil(b"\n")
         caller.send(b"DELETE /version HTTP/1.1\r\nHost: x\r\n\r\n")
         assert (await caller.head()).startswith("HTTP/1.1 405 ")
+
+
+async def plain(port: Port, line: str, headers: str = "") -> tuple[str, str]:
+    """Head and body of the answer to one request, whose connection ends with it."""
+    async with calling(port) as caller:
+        caller.send(f"{line}\r\nHost: x\r\nConnection: close\r\n{headers}\r\n".encode())
+        head = await caller.head()
+        return head, (await caller.rest()).decode()
+
+
+@pytest.mark.parametrize(
+    "target", ["/members", "/members?x=%zz", "/m%65mbers", "http://other:1/members?"]
+)
+async def test_a_document_is_found_by_its_decoded_path(port: Port, target: str) -> None:
+    head, body = await plain(port, f"GET {target} HTTP/1.1")
+    assert head.startswith("HTTP/1.1 200 OK\r\n")
+    assert f"X-Etcd-Cluster-Id: {CLUSTER:x}\r\n" in head
+    assert "Connection: close\r\n" in head
+    assert body == "[]\n"
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "HEAD", "PATCH"])
+async def test_other_methods_are_told_which_one_is_allowed(port: Port, method: str) -> None:
+    head, body = await plain(port, f"{method} /members HTTP/1.1")
+    assert head.startswith("HTTP/1.1 405 Method Not Allowed\r\nAllow: GET\r\n")
+    assert "X-Content-Type-Options: nosniff\r\n" in head
+    assert "X-Etcd-Cluster-Id" not in head
+    assert "Content-Length: 19\r\n" in head
+    assert body == ("" if method == "HEAD" else "Method Not Allowed\n")
+    head, body = await plain(port, f"{method} /raft/probing HTTP/1.1")
+    assert head.startswith("HTTP/1.1 200 OK\r\n")
+
+
+@pytest.mark.parametrize("target", ["/", "/members/", "/v2/keys", "/health", "/metrics", "/%FF"])
+async def test_anything_else_is_not_found(port: Port, target: str) -> None:
+    head, body = await plain(port, f"GET {target} HTTP/1.1")
+    assert head.startswith("HTTP/1.1 404 Not Found\r\n")
+    assert "X-Content-Type-Options: nosniff\r\n" in head
+    assert "X-Etcd-Cluster-Id" not in head
+    assert body == "404 page not found\n"
+    assert (await plain(port, f"HEAD {target} HTTP/1.1"))[1] == ""
+
+
+@pytest.mark.parametrize("target", ["/members%", "/%zz", "*"])
+async def test_a_malformed_target_is_refused(port: Port, target: str) -> None:
+    head, _ = await plain(port, f"GET {target} HTTP/1.1")
+    assert head.startswith("HTTP/1.1 400 ")
+
+
+async def test_the_connection_of_an_old_client_ends_with_the_answer(port: Port) -> None:
+    async with calling(port) as caller:
+        caller.send(b"GET /members HTTP/1.0\r\n\r\n")
+        await caller.head()
+        assert await caller.rest() == b"[]\n"
 
 
 async def test_a_stream_may_begin_on_a_connection_that_was_used_before(port: Port) -> None:
