@@ -14,7 +14,7 @@ from asyncio import Transport
 from bisect import bisect_left
 from collections.abc import Callable
 from time import monotonic as now
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from kvraft.api.errors import RAFT_INTERNAL, STORE_ERRORS, ErrorCode, error_body
 from kvraft.api.figures import BOUNDS_S, COUNTED, GET, HEAD, OTHER, QUICK_S, WATCH
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from kvraft.api.port import ClientPort
     from kvraft.store.view import View
     from kvraft.store.watch import Watcher
+
+
+HEALTH: Final = b"/health"  # beside the keys, the only read that asks other members
 
 
 class Stream(Protocol):
@@ -342,6 +345,7 @@ class Exchange:
         kind = self._kind
         if kind != WATCH:
             method = self.method.decode() if kind == OTHER else COUNTED[kind]
-            local = kind in (GET, HEAD)
+            reads = kind == OTHER and self.method == b"GET" and self.path != HEALTH
+            local = reads or kind in (GET, HEAD)
             self.port.figures.slow += 1
             self.port.slow.note(method, self.path, self._began_s, took_s, client_s, local)

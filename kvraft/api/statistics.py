@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from kvraft.api.exchange import Exchange
+from kvraft.api.exchange import HEALTH, Exchange
 from kvraft.api.response import JSON, PLAIN_ERROR, go_json
 from kvraft.api.routes import Router, plain_text
 from kvraft.api.service import Service
@@ -62,7 +62,7 @@ def add_statistics_routes(router: Router, service: Service) -> None:
     """Enter the routes of this module into a table."""
     routes = StatisticsRoutes(service)
     router.add(b"/version", _GET, routes.version)
-    router.add(b"/health", _GET, routes.health)
+    router.add(HEALTH, _GET, routes.health)
     router.add(b"/v2/stats/self", _GET, routes.own)
     router.add(b"/v2/stats/leader", _GET, routes.leader)
     router.add(b"/v2/stats/store", _GET, routes.store)

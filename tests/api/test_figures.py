@@ -142,11 +142,25 @@ def test_failures_and_other_routes_are_logged_too(
     client.send(request(b"DELETE", b"/v2/members/7924593a81a969fd"))
     time.now_s += 2
     changes.pop()(None)
+    asked: list[Callable[[bool], None]] = []
+    monkeypatch.setattr(wire.service, "health", asked.append)
+    client.send(get(b"/health"))
+    time.now_s += 3
+    asked.pop()(True)
+
+    def slow_stats() -> dict[str, object]:
+        time.now_s += 4
+        return {}
+
+    monkeypatch.setattr(wire.service, "self_stats", slow_stats)
+    client.send(get(b"/v2/stats/self"))
     assert [record.getMessage() for record in caplog.records] == [
         "slow request: QGET /v2/keys/none took 1.000s: cluster",
         "slow request: DELETE /v2/members/7924593a81a969fd took 2.000s: cluster",
+        "slow request: GET /health took 3.000s: cluster",
+        "slow request: GET /v2/stats/self took 4.000s: local",
     ]
-    assert done(wire, OTHER) == (0, 1)
+    assert done(wire, OTHER) == (0, 3)
 
 
 def test_a_client_that_does_not_read_is_the_reason(
