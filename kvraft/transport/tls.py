@@ -305,6 +305,14 @@ def _no_password(path: str) -> Callable[[], str]:
     return ask
 
 
+# What OpenSSL refuses to use, and what an operator can do about it.
+_WEAKNESSES: Final = {
+    "CA_MD_TOO_WEAK": "it is signed with SHA-1 or MD5, which prove nothing any more: renew it",
+    "EE_KEY_TOO_SMALL": "its key is too short: renew it with RSA 2048 or P-256",
+    "CA_KEY_TOO_SMALL": "the key of its authority is too short: renew both",
+}
+
+
 def _pair_reason(error: OSError, files: TlsFiles) -> str:
     reason = getattr(error, "reason", None)
     if reason == "KEY_VALUES_MISMATCH":
@@ -313,7 +321,9 @@ def _pair_reason(error: OSError, files: TlsFiles) -> str:
         return "tls: private key type does not match public key type"
     if reason is None:
         return f"open {files.cert_file}: {error.strerror or error}"
-    return f"tls: cannot use {files.cert_file} with {files.key_file}: {_reason(error)}"
+    cannot = f"tls: cannot use {files.cert_file} with {files.key_file}: {_reason(error)}"
+    weakness = _WEAKNESSES.get(reason)
+    return f"{cannot} ({weakness})" if weakness else cannot
 
 
 def _check_pair(files: TlsFiles) -> None:

@@ -16,7 +16,7 @@ import pytest
 import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from kvraft.limits import CERTIFICATE_NOTICE_S
@@ -75,6 +75,24 @@ def test_files_that_cannot_be_read_are_named(authority: Authority, field: str) -
     ):
         fields: dict[str, Any] = {field: path}
         assert refusal(files._replace(**fields)) == reason
+
+
+def test_a_key_that_proves_nothing(tmp_path: Path) -> None:
+    key = rsa.generate_private_key(65537, 1024)
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "weak")])
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(LONG_AGO)
+        .not_valid_after(FAR)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    files = TlsFiles(str(tmp_path / "cert.pem"), str(tmp_path / "key.pem"))
+    Path(files.cert_file).write_bytes(certificate.public_bytes(pem))
+    Path(files.key_file).write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    assert "its key is too short: renew it" in refusal(files)
 
 
 def test_a_key_of_another_certificate(authority: Authority) -> None:
