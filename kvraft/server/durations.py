@@ -4,10 +4,10 @@ from __future__ import annotations
 
 
 def go_duration(seconds: float) -> str:
-    """A duration as Go prints it: `28.823s`, `1m3.5s`, `562.87ms`, `0`."""
+    """A duration as Go prints it: `28.823s`, `1m3.5s`, `562.87ms`, `0s`."""
     nanos = round(seconds * 1e9)
     if nanos <= 0:
-        return "0"
+        return "0s"
     if nanos < 1000:
         return f"{nanos}ns"
     if nanos < 1_000_000:

@@ -20,6 +20,8 @@ from kvraft.store.request import Op, Request
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from kvraft.store.stats import Stats
+
 SERVER_RECORDS: Final = b"/0/"
 VERSION_RECORD: Final = b"/0/version"
 _MEMBERS: Final = b"/0/members/"
@@ -141,6 +143,19 @@ def members_from_records(records: Mapping[bytes, bytes]) -> dict[int, MemberInfo
             client_urls=tuple(published.get("clientURLs", ())),
         )
     return dict(sorted(members.items()))
+
+
+def count_look_up(stats: Stats, records: Mapping[bytes, bytes]) -> None:
+    """Count what etcd 2.3 reads from its store before it applies a change of the members.
+
+    That makes one failed get of a fresh member. It looks for who was removed only once it has
+    found members.
+    """
+    for prefix in (_MEMBERS, _REMOVED):
+        if not any(name.startswith(prefix) for name in records):
+            stats.gets_fail += 1
+            return
+        stats.gets_success += 1
 
 
 def was_changed(records: Mapping[bytes, bytes], member_id: int) -> bool:

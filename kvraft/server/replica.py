@@ -550,6 +550,7 @@ class Replica:
         context = membership.decode_context(change.context)
         if context is None:
             return
+        membership.count_look_up(self.store.stats, self.store.records())
         outcome: ChangeOutcome = membership.objection(
             self.members, self.is_removed, change, context
         )

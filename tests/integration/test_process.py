@@ -117,6 +117,13 @@ def test_an_address_in_use_leaves_nothing_behind(one: Member) -> None:
     assert not one.data_dir.exists()
 
 
+def test_a_fresh_member_has_counted_what_etcd_counts(one: Member) -> None:
+    started(one)
+    counters = one.call("GET", "/v2/stats/store").body
+    expected = {"getsFail": 1, "setsSuccess": 2, "createSuccess": 1}
+    assert {name: value for name, value in counters.items() if value} == expected
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "localhost"])
 def test_an_address_used_for_two_things_leaves_nothing_behind(one: Member, host: str) -> None:
     twice = one.peer_url.replace("127.0.0.1", host)

@@ -55,6 +55,22 @@ def test_names_need_not_be_ascii() -> None:
     assert read(store) == {odd.id: odd}
 
 
+def test_changes_count_as_the_reads_that_etcd_makes_for_them() -> None:
+    store = Store()
+
+    def counted() -> tuple[int, int]:
+        membership.count_look_up(store.stats, store.records())
+        return store.stats.gets_success, store.stats.gets_fail
+
+    assert counted() == (0, 1)
+    apply(store, ConfChangeKind.ADD_VOTER, ONE)
+    assert counted() == (1, 2)
+    apply(store, ConfChangeKind.ADD_VOTER, TWO)
+    assert counted() == (2, 3)
+    apply(store, ConfChangeKind.REMOVE, TWO)
+    assert counted() == (4, 3)
+
+
 def test_other_records_are_no_members() -> None:
     store = joined(ONE)
     store.apply(membership.version_record("2.3.0"))
