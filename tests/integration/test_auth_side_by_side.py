@@ -30,6 +30,37 @@ PATTERNS: Final = ("*", "/*", "/a", "/a/*", "/a*", "/b/", "/x*y", "/", "noslash"
 PATHS: Final = ("", "/", "/a", "/a/", "/a/x", "/b", "/b/", "/x*y", "/ab", "/a%2Fx")
 
 
+ODD_USERS: Final = (
+    "",
+    "null",
+    "[]",
+    ' {"USER":"bob","Password":"p"} and more',
+    '{"user":"x","user":"bob","user":null,"password":"p","password":null}',
+    '{"user":"bob","roles":["r1"],"roles":null,"password":"q"}',
+    '{"user":"bob","grant":["r1"],"roles":["r2"]}',
+    '{"user":"bob","grant":"r1"}',
+    '{"user":"bob","more":NaN}',
+    '\ufeff{"user":"bob","password":"p"}',
+    '{"user":"bob","password":"\\ud800"}',
+    '{"user":"b\\u006fb","grant":["<&>\u2028"]}',
+)
+ODD_ROLES: Final = (
+    '{"role":"r1","permissions":{"kv":{"read":["/a"]}},"Permissions":{"kv":{"write":["/b"]}}}',
+    '{"role":"r1","permissions":{"kv":{"read":["/a"]},"kv":null},"permissions":null}',
+    '{"role":"r1","grant":{"kv":{"read":["/c"]}},"grant":{"kv":{"write":["/c"]}}}',
+    '{"role":"r1","grant":{"kv":{"read":["/d"]}},"grant":null}',
+    '{"role":"r1","permissions":[]}',
+    '{"role":"r1","revoke":{"kv":{"read":[1]}}}',
+    '{"role":"r1"',
+    '{"user":"r1"}',
+)
+ODD_REQUESTS: Final = tuple(
+    (method, f"/v2/auth/{path}")
+    for method in ("GET", "PUT", "POST", "DELETE", "HEAD", "OPTIONS")
+    for path in ("users/bob/", "users/a/b", "users/a%2Fb", "users//bob", "enable/", "roles", "")
+)
+
+
 class Request(NamedTuple):
     """What both servers are asked."""
 
@@ -86,7 +117,20 @@ def random_admin(rng: random.Random) -> Request:
         return random_user(rng)
     if kind < 0.85:
         return random_role(rng)
+    if kind < 0.9:
+        return random_oddity(rng)
     return Request("GET", rng.choice(("/v2/auth/users", "/v2/auth/roles/", "/v2/auth/enable")))
+
+
+def random_oddity(rng: random.Random) -> Request:
+    """What no program sends, but somebody may type."""
+    kind = rng.random()
+    if kind < 0.4:
+        return Request("PUT", "/v2/auth/users/bob", rng.choice(ODD_USERS))
+    if kind < 0.8:
+        return Request("PUT", "/v2/auth/roles/r1", rng.choice(ODD_ROLES))
+    method, path = rng.choice(ODD_REQUESTS)
+    return Request(method, path, "{}" if method in ("PUT", "POST") else None)
 
 
 def random_key(rng: random.Random) -> Request:
@@ -126,12 +170,13 @@ class Server:
         if request.credentials is not None:
             encoded = base64.b64encode(request.credentials.encode()).decode()
             headers["Authorization"] = f"Basic {encoded}"
-        self._connection.request(request.method, request.path, request.body, headers)
+        body = request.body.encode() if request.body is not None else None
+        self._connection.request(request.method, request.path, body, headers)
         response = self._connection.getresponse()
-        body = response.read()
+        answer = response.read()
         if request.path.startswith("/v2/keys") and response.status != 401:
-            body = b""
-        return response.status, response.getheader("Allow"), body
+            answer = b""
+        return response.status, response.getheader("Allow"), answer
 
 
 def capable(server: Server) -> bool:
