@@ -652,6 +652,10 @@ class HttpConnection(Exchange, asyncio.Protocol):
         self._last_s = self.port.now_s
         if self.body:
             self.body = b""
+        if not self._plain:
+            # The next request may be a plain one, which does not look at these before its answer.
+            self._head_only = self._http10 = False
+            self._cors = b""
         if self._waiting or self._deaf or self._close or self._owes_continue:
             self._after()
 

@@ -83,11 +83,13 @@ class Guards:
         return _HOST(host) is not None
 
     def accepts_host(self, host: bytes) -> bool:
-        """Whether a well-formed host is one of ours; remembered if so."""
+        """Whether a well-formed host is one of ours; it may be remembered if so."""
         if self._hosts is not None:
             name = host_name(host)
             if name not in self._hosts and not is_address(name):
                 return False
+        if b"*" in self._origins:
+            return True  # not remembered: the short way for known hosts adds no headers
         if len(self.known_hosts) >= MAX_KNOWN_HOSTS:
             self.known_hosts.clear()
         self.known_hosts.add(host)

@@ -160,6 +160,35 @@ def test_versions_and_keeping_alive(wire: Wire) -> None:
     assert wire.client().ask(b"GET / HTTP/2.0\r\n\r\n").startswith(b"HTTP/1.1 505 ")
 
 
+def test_no_request_shows_in_the_answer_to_the_next(wire: Wire) -> None:
+    wire.client().ask(put(b"/v2/keys/large", b"value=" + b"v" * 2 * limits.SMALL_ANSWER_BYTES))
+    wire.client().ask(put(KEY, b"value=1"))
+    requests = [
+        request(b"HEAD", KEY),
+        request(b"HEAD", b"/v2/keys/large"),
+        b"GET %b HTTP/1.0\r\nConnection: keep-alive\r\n\r\n" % KEY,
+        get(KEY, b"Origin: http://a.example"),
+        get(KEY, b"Accept-Encoding: gzip"),
+        request(b"OPTIONS", KEY),
+        request(b"PATCH", KEY),
+        get(b"/v2/keys/none"),
+        get(b"/v2//keys"),
+        get(KEY),
+        get(b"/v2/keys/large"),
+        get(b"/v2/keys/?recursive=true"),
+        get(KEY + b"?wait=true&waitIndex=1"),
+        get(b"/v2/members"),
+    ]
+    for guards in (Guards(), Guards(cors_origins=["http://a.example"])):
+        wire.port.guards = guards
+        alone = {asked: wire.client().ask(asked) for asked in requests}
+        for first in requests:
+            for second in requests:
+                client = wire.client()
+                assert client.ask(first) == alone[first]
+                assert client.ask(second) == alone[second], (first, second)
+
+
 def test_large_answers_are_chunked_for_those_who_know(wire: Wire, client: Client) -> None:
     for size in (limits.SMALL_ANSWER_BYTES, 200_000):
         client.ask(put(KEY, b"value=" + b"v" * size))

@@ -74,7 +74,19 @@ def test_a_head_carries_them() -> None:
 
 
 def test_with_a_star_they_do_not_depend_on_the_origin() -> None:
-    assert granted(wire_for("*").client().ask(get(KEY))) == b"*"
+    client = wire_for("*").client()
+    for asked in (get(KEY), get(KEY), request(b"PUT", KEY, b"value=1"), get(KEY + b"?quorum=true")):
+        assert granted(client.ask(asked)) == b"*"
+
+
+def test_what_one_request_was_granted_the_next_is_not() -> None:
+    wire = wire_for("http://a.example")
+    client = wire.client()
+    for value in (b"short", b"x" * 5000):
+        wire.service.store.apply(Request(Op.SET, b"/a", value))
+        assert granted(client.ask(get(KEY))) is None
+        assert granted(client.ask(get(KEY, b"Origin: " + PAGE))) == PAGE
+        assert granted(client.ask(get(KEY))) is None
 
 
 @pytest.mark.parametrize(
