@@ -193,7 +193,8 @@ MAX_QUEUED_CHANGES: Final = 256  # on a leader, from all members; each takes a c
 MAX_CHANGE_BYTES: Final = 64 << 10  # one change: a list of URLs; what is longer is no list of URLs
 MAX_ADDRESS_HINTS: Final = 64  # members that told where they are before the log did; see peers
 JOIN_TIMEOUT_S: Final = 10  # for one peer to tell a joining member who is there; as etcd 2.3
-BOOTSTRAP_PROBE_S: Final = 1  # for all peers to tell a new member whether it is; as etcd 2.3
+BOOTSTRAP_PROBE_S: Final = 1  # for a peer to be reached by a new member; as etcd 2.3
+MEMBERS_ANSWER_S: Final = 5  # for one that was reached to list the members: it may be busy
 MAX_MEMBERS_BYTES: Final = 1 << 20  # a list of members in a peer's answer; a thousand would fit
 
 # --- process ---------------------------------------------------------------------------

@@ -8,6 +8,7 @@ Both read the documents of the peer port, `/members` and `/version`. (server, se
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -58,7 +59,7 @@ async def fetch_members(
 ) -> RemoteCluster:
     """Ask one peer URL after the other, in their order as text; the first answer counts.
 
-    `timeout_s` is for each of them. Raises JoinError if none has answered.
+    `timeout_s` is for each of them, to be reached. Raises JoinError if none has answered.
     """
     for url in sorted(urls):
         found = await _ask(url, timeout_s, context)
@@ -161,6 +162,10 @@ async def _ask(url: str, timeout_s: float, context: ContextSource | None) -> Rem
         async with asyncio.timeout(timeout_s):
             if not await _listens(url):
                 return None
+        await asyncio.to_thread(importlib.import_module, "aiohttp")
+        # Somebody is there. What it says may keep a member that has lost its data from voting
+        # again, so a slow answer is worth waiting for.
+        async with asyncio.timeout(max(timeout_s, limits.MEMBERS_ANSWER_S)):
             return await _documents(url, context)
     except (OSError, TimeoutError, ValueError, RecursionError):
         return None

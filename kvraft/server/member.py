@@ -403,7 +403,7 @@ class Member:
         if path == LEADER_PATH:
             leader = self._replica.core.leader
             body = json.dumps({"leader": format_id(leader) if leader else ""})
-            return Document("application/json", body.encode())
+            return Document("application/json", body.encode(), names_cluster=True)
         if path == "/raft/probing":
             now = _timestamp(datetime.now(UTC))
             body = json.dumps({"OK": True, "Now": now}, separators=(",", ":")) + "\n"
