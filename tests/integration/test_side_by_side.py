@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.realetcd, pytest.mark.timeout(180)]
 
 STEPS: Final = 1500
 NAMES: Final = ("a", "b", "c", "_hidden", "ä", "with space")
-VALUES: Final = ("", "1", "2", "<&>", 'quo"te\\', "tab\there", "\u2028", "x" * 300)
+VALUES: Final = ("", "1", "2", "<&>", 'quo"te\\', "tab\there", "\u2028", "x" * 300, "y" * 3000)
 FLAGS: Final = ("true", "false", "1", "T", "maybe", "")
 PARAMETERS: Final = ("recursive", "sorted", "quorum", "dir", "stream", "refresh")
 
