@@ -42,6 +42,9 @@ _HEADER_BYTES: Final = 5
 _SPEAKS_HTTP: Final = (
     b"HTTP/1.0 400 Bad Request\r\n\r\nClient sent an HTTP request to an HTTPS server.\n"
 )
+_ENDED: Final = (
+    "the other side ended the handshake without saying why; it may not trust our certificate"
+)
 _FIRST_LOOK_S: Final = 0.02
 _LOOK_AGAIN_MAX_S: Final = 0.5
 _KEEP_ALIVE_S: Final = 30  # what etcd 2.3 sets
@@ -484,4 +487,5 @@ def _reason(error: OSError) -> str:
     reason = getattr(error, "reason", None)
     if reason:
         return str(reason).replace("_", " ").lower()
-    return error.strerror or str(error) or "the handshake took too long"
+    # What has no text is an end without a word, as Python's clients make who object.
+    return error.strerror or str(error) or _ENDED
