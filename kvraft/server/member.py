@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from kvraft import limits
 from kvraft.api.listening import Listener, listen
+from kvraft.api.response import go_json
 from kvraft.api.service import (
     ChangeDone,
     ChangeOutcome,
@@ -432,7 +433,7 @@ class Member:
             if member.client_urls:
                 document["clientURLs"] = list(member.client_urls)
             documents.append(document)
-        return json.dumps(documents, separators=(",", ":")).encode() + b"\n"
+        return go_json(documents) + b"\n"
 
     # --- the members --------------------------------------------------------------------
 

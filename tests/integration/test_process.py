@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,15 @@ def test_an_address_in_use_leaves_nothing_behind(one: Member) -> None:
     assert ended.returncode == 1
     assert "bind: address already in use" in lines(ended.stderr)[-1]
     assert not one.data_dir.exists()
+
+
+def test_a_name_is_spelled_alike_on_both_ports(one: Member) -> None:
+    one.name = "\u00e9<&>"
+    one.initial_cluster = f"{one.name}={one.peer_url}"
+    started(one)
+    for url in (f"{one.client_url}/v2/members", f"{one.peer_url}/members"):
+        with urllib.request.urlopen(url) as answer:
+            assert '"name":"\u00e9\\u003c\\u0026\\u003e"'.encode() in answer.read()
 
 
 def test_a_fresh_member_has_counted_what_etcd_counts(one: Member) -> None:
