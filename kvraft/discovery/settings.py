@@ -23,10 +23,10 @@ SYNTAX_STATUS: Final = 2
 
 _HELP: Final = """\
 Usage of kvraft-discovery:
-  -a, --addr string           web service address (default ":8087")
-  -e, --etcd string           etcd endpoint location (default "http://127.0.0.1:2379")
-  -h, --host string           discovery url prefix (default "https://discovery.etcd.io";
-                              with --embedded: this machine's address)
+  -a, --addr string           where to listen (default ":8087")
+  -e, --etcd string           the v2 store with the tokens (default "http://127.0.0.1:2379")
+  -h, --host string           what a new token's URL begins with (default
+                              "https://discovery.etcd.io"; with --embedded: this machine's address)
       --embedded dir          keep the tokens in a member in this process, with its data in dir
       --client-url url        where the embedded member serves the keys API (default: nowhere)
       --token-ttl seconds     forget a token after so long (default 0: never)
