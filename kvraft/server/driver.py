@@ -370,21 +370,23 @@ class Driver:
         ok = False
         began_ns = self._stats.now_ns()
         try:
-            urls = self._hub.urls(message.to)
-            if urls:
+            url = self._hub.reached(message.to)
+            if url:
                 chunks = self._read_chunks(message.meta)
                 hello = self._hub.hello(message.to)
                 await send_snapshot(
-                    urlsplit(urls[0]), hello, message, chunks, self._encoder, self._hub.context
+                    urlsplit(url), hello, message, chunks, self._encoder, self._hub.context
                 )
                 ok = True
         except (OSError, TimeoutError, HandshakeError, StorageError) as error:
             _log.warning("cannot send a snapshot to member %x: %s", message.to, error)
         finally:
+            # In any case, also of an error that nobody thought of: until it has been told, the
+            # core sends nothing else to this member.
             self._sending_snapshots.discard(message.to)
             self._stats.transferred(message.to, InstallSnapshot, began_ns, ok)
-        self._replica.report_snapshot(message.to, ok)
-        self.wake()
+            self._replica.report_snapshot(message.to, ok)
+            self.wake()
 
     async def _read_chunks(self, meta: SnapshotMeta) -> AsyncIterator[bytes]:
         run = self._snapshot_thread.run

@@ -99,8 +99,8 @@ class Observer:
         timeout = http.ClientTimeout(total=limits.PROBE_TIMEOUT_S)
         async with http.ClientSession(timeout=timeout) as session:
             for member_id in members:
-                urls = self._hub.urls(member_id)
-                probe = await self._probe(session, http.ClientError, urls[0]) if urls else None
+                url = self._hub.reached(member_id)
+                probe = await self._probe(session, http.ClientError, url) if url else None
                 if probe is None:
                     self._metrics.probes.pop(member_id, None)
                     continue

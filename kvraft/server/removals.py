@@ -66,6 +66,12 @@ class Removals:
         if self.own_ns is None:
             self.own_ns = now_ns
 
+    def taken_back(self) -> None:
+        """The own removal is undone, as only the forcing of a new cluster does."""
+        self.own_ns = None
+        self._told_by.clear()
+        self._told_ns = None
+
     def told(self, by: int, now_ns: int) -> None:
         """Another member refuses this one, as it has been removed."""
         self.learnt(now_ns)

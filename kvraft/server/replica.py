@@ -537,6 +537,8 @@ class Replica:
             return
         if request.path.startswith(membership.SERVER_RECORDS):
             self.members = membership.members_from_records(self.store.records())
+            if request.path == membership.removal_record(self.core.member_id):
+                self._take_back_removal()
         assert outcome is not None
         self._proposals.answer(request_id, outcome)
 
@@ -569,6 +571,11 @@ class Replica:
             self._retired = True
             self._proposals.give_up(STOPPED)
             self._reads.fail_all(Unavailable(STOPPED, definite=True))
+
+    def _take_back_removal(self) -> None:
+        """The own removal is further back in the log of a cluster that was forced since."""
+        self.removals.taken_back()
+        self._retired = False
 
     def _change_members(self, change: ConfChange, context: membership.Context) -> ChangeOutcome:
         reason = confchange.objection(self.core.membership, change)

@@ -67,10 +67,10 @@ class PeerHub:
         """How to introduce oneself to this member."""
         return Hello(self._cluster_id, self._member_id, member_id, self._own_urls)
 
-    def urls(self, member_id: int) -> tuple[str, ...]:
-        """Where this member can be reached; empty if it is not known."""
+    def reached(self, member_id: int) -> str:
+        """The URL at which this member answered last, else its first one; empty if unknown."""
         peer = self._peers.get(member_id)
-        return peer.urls if peer is not None else ()
+        return "" if peer is None else peer.reached or peer.urls[0]
 
     def sent_bytes(self, member_id: int) -> int:
         """How much has been sent to this member at its present addresses."""

@@ -90,6 +90,8 @@ class Peer:
         self.urls = tuple(urls)
         self.hello = hello  # may be replaced: the next connection begins with it
         self.sent_bytes = 0
+        self.reached = ""
+        """Where it answered last: of several addresses, some may never work from here."""
         self._encoder = encoder
         self._on_unreachable = on_unreachable
         self._on_state = on_state
@@ -142,6 +144,7 @@ class Peer:
             async with asyncio.timeout(limits.PEER_CONNECT_TIMEOUT_MS / 1000):
                 await protocol.accepted
             self._transport = protocol.transport
+            self.reached = url
             self._complaints.clear()
             self._on_state(self.member_id, True, url)
             await protocol.closed

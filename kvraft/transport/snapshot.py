@@ -47,9 +47,11 @@ async def send_snapshot(
         await _accepted(reader)
         writer.write(encoder.encode([message]))
         async for chunk in chunks:
+            _require_open(writer)
             writer.write(msgpack.packb(chunk))
             async with asyncio.timeout(_TIMEOUT):
                 await writer.drain()
+        _require_open(writer)
         writer.write(msgpack.packb(None))
         async with asyncio.timeout(_TIMEOUT):
             answer = await reader.read(1)
@@ -57,6 +59,12 @@ async def send_snapshot(
             raise HandshakeError("the member could not take the snapshot")
     finally:
         writer.close()
+
+
+def _require_open(writer: asyncio.StreamWriter) -> None:
+    """Raise ConnectionError if the receiver is gone: uvloop's transports do not say it as one."""
+    if writer.is_closing():
+        raise ConnectionError("the connection broke off")
 
 
 async def _accepted(reader: asyncio.StreamReader) -> None:

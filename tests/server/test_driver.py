@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -15,6 +16,7 @@ from kvraft.api.service import Unavailable
 from kvraft.errors import DiskFailed
 from kvraft.raft.entry import SnapshotMeta
 from kvraft.raft.message import InstallSnapshot
+from kvraft.server import driver
 from kvraft.server.frames import FRAME_NUMBERS
 from kvraft.storage import Storage
 from kvraft.store.event import Event
@@ -272,6 +274,33 @@ async def test_a_member_with_a_full_disk_takes_its_snapshot_when_there_is_space(
         await leader.put("more")
         await cluster.settled()
         assert not away.fatal
+
+
+async def test_a_transfer_that_fails_in_an_unknown_way_is_repeated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the receiver is killed, and the loop's transport says so with a RuntimeError."""
+    transfers: list[object] = []
+
+    async def transfer(*given: Any) -> None:
+        transfers.append(given)
+        if len(transfers) == 1:
+            raise RuntimeError("the handler is closed")
+        await send_snapshot(*given)
+
+    monkeypatch.setattr(driver, "send_snapshot", transfer)
+    # The loop reports what its tasks did not catch; here that is the point.
+    asyncio.get_running_loop().set_exception_handler(lambda *_: None)
+    async with running(3, tmp_path, snapshot_count=20, snapshot_keep_entries=0) as cluster:
+        leader = await cluster.leader()
+        await cluster.settled()
+        away = next(member for member in cluster.members if member is not leader)
+        await away.stop()
+        for number in range(60):
+            await leader.put(f"{number}")
+        await away.start()
+        await cluster.settled()
+        assert len(transfers) == 2
 
 
 async def send(target: Running, message: InstallSnapshot, chunks: list[bytes]) -> None:

@@ -115,6 +115,7 @@ def test_changes_of_the_members_that_were_under_way_are_undone() -> None:
     replica = outcome(log(3, payloads, commit=4))
     assert list(replica.members) == [1]
     assert not replica.is_removed(1)
+    assert replica.removals.own_ns is None, "else it ends as if it were removed"
     assert replica.members[1].peer_urls == FALLBACK  # its own were removed with it
     assert all(map(replica.is_removed, (2, 3, 4)))
 

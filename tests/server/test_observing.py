@@ -29,11 +29,11 @@ class FakeHub:
     """Knows one URL, perhaps."""
 
     def __init__(self, url: str | None) -> None:
-        self._urls = () if url is None else (url,)
+        self._url = url or ""
         self.context: Callable[[], ssl.SSLContext] | None = None
 
-    def urls(self, _member: int) -> tuple[str, ...]:
-        return self._urls
+    def reached(self, _member: int) -> str:
+        return self._url
 
 
 def observer(

@@ -68,7 +68,7 @@ async def test_members_that_left_are_hung_up_on(own: Hub) -> None:
         await until(lambda: own.hub.connected() == {1, 2})
         own.hub.update({2: [two.url]})
         assert own.hub.connected() == {2}
-        assert own.hub.urls(1) == ()
+        assert own.hub.reached(1) == ""
         await until(lambda: not one.connections)
         own.hub.send([beat(1)])
         assert own.unreachable == []
@@ -80,8 +80,18 @@ async def test_a_member_that_moved_is_dialled_at_its_new_address(own: Hub) -> No
         own.hub.update({1: [old.url]})
         await until(lambda: own.hub.connected() == {1})
         own.hub.update({1: [new.url]})
-        assert own.hub.urls(1) == (new.url,)
+        assert own.hub.reached(1) == new.url
         await until(lambda: len(new.connections) == 1 and not old.connections)
+        await own.hub.close()
+
+
+async def test_of_several_addresses_the_one_that_answers_is_used(own: Hub) -> None:
+    async with listening(FakeMember(1)) as one:
+        dead = "http://127.0.0.1:1"
+        own.hub.update({1: [dead, one.url]})
+        assert own.hub.reached(1) == dead
+        await until(lambda: own.hub.connected() == {1})
+        assert own.hub.reached(1) == one.url
         await own.hub.close()
 
 

@@ -108,6 +108,25 @@ async def test_a_receiver_that_cannot_take_it_shows() -> None:
             await send(port, stream([b"a"]))
 
 
+async def test_a_receiver_that_is_killed_meanwhile_shows() -> None:
+    """As an error that the sender expects, whatever the loop's transports make of it."""
+
+    class Killed(FakeMember):
+        async def receive_snapshot(
+            self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        ) -> None:
+            writer.transport.abort()
+
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield b"a"
+            await asyncio.sleep(0.01)
+
+    async with listening(Killed()) as port:
+        with pytest.raises(ConnectionError):
+            await send(port, endless())
+
+
 async def test_a_receiver_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(snapshot, "_TIMEOUT", 0.02)
     released = asyncio.Event()
