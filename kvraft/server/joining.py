@@ -118,6 +118,25 @@ async def join(
     return Joined(Identity(own.id, remote.cluster_id), remote.members)
 
 
+async def known_again(
+    initial_cluster: Mapping[str, Sequence[str]],
+    own_name: str,
+    cluster_id: int,
+    context: ContextSource | None,
+) -> tuple[MemberInfo, ...]:
+    """Whom to dial for a member that was stopped before it had any part of the log.
+
+    The others call a member that they know. One that has been removed meanwhile has to call them
+    to learn it. Nobody, if none of them answers for this cluster.
+    """
+    others = [url for name, urls in initial_cluster.items() if name != own_name for url in urls]
+    try:
+        remote = await fetch_members(others, limits.BOOTSTRAP_PROBE_S, context)
+    except JoinError:
+        return ()
+    return remote.members if remote.cluster_id == cluster_id else ()
+
+
 def _match(
     initial_cluster: Mapping[str, Sequence[str]],
     own_name: str,

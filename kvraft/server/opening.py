@@ -96,6 +96,10 @@ async def _open(files: Files, config: ServerConfig, context: ContextSource) -> O
         store = _restore(storage, recovered)
         if config.force_new_cluster:
             recovered = await _force(config, storage, recovered, store, context)
+        elif exists and recovered.snapshot is None and not recovered.entries:
+            known_members = await joining.known_again(
+                config.initial_cluster, config.name, recovered.identity.cluster_id, context
+            )
         if not founders:
             _check_same_cluster(config, recovered, store)
         start = next_start(files, config.data_dir, int(time.time()))

@@ -141,6 +141,17 @@ def test_a_removed_member_is_told_so() -> None:
     with_peer(work)
 
 
+def test_a_member_that_has_read_nothing_asks_again_whom_to_dial() -> None:
+    async def work(peer: FakePeer, url: str) -> None:
+        del peer.members[1]  # it has been removed, and can only be told if it calls
+        found = await joining.known_again(flags(url), "own", CLUSTER, None)
+        assert found == (MemberInfo(5, "a", (url,), ("http://a:2",)),)
+        assert await joining.known_again(flags(url), "own", CLUSTER + 1, None) == ()
+        assert await joining.known_again({"own": (OWN_URL,)}, "own", CLUSTER, None) == ()
+
+    with_peer(work)
+
+
 def test_the_refusal_shows_what_the_cluster_looks_like() -> None:
     members = (
         MemberInfo(0xAB, "a", ("http://a:1", "http://a:3"), ("http://a:2",)),
