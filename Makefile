@@ -14,7 +14,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help venv run test fmt lint types layering unit test-slow scenarios conformance \
-        integration sim mutants crash rolling bench cover upgrade clean
+        integration sim mutants crash changing rolling bench cover upgrade clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -75,6 +75,9 @@ mutants: $(READY) ## plant known bugs, see that the simulator finds each
 
 crash: $(READY) ## kill -9 real members under load, then look for every acknowledged write
 	$(BIN)/python -m jepsen_like.procs.crash $(ARGS)
+
+changing: $(READY) ## kill real members while others come and go, then the same as crash
+	$(BIN)/python -m jepsen_like.procs.changing $(ARGS)
 
 rolling: $(READY) ## replace all members of a running cluster under load, then look for every write
 	$(BIN)/python -m jepsen_like.procs.rolling $(ARGS)

@@ -87,7 +87,7 @@ class Client:
         self._rng = rng
         self._may_go_on = may_go_on
         self._connection: Connection | None = None
-        self._member = rng.randrange(fleet.size)
+        self._member = fleet.pick(rng)
         self._life = 0
         self._count = 0
         self._seen: dict[bytes, tuple[bytes, int]] = {}
@@ -156,7 +156,7 @@ class Client:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
-        self._member = self._rng.randrange(self._fleet.size)
+        self._member = self._fleet.pick(self._rng)
 
     def _value(self) -> bytes:
         self._count += 1

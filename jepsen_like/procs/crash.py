@@ -19,7 +19,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, Final
 
@@ -72,6 +72,14 @@ class Run:
             final_index, body = await self._settle()
         self._judge(final_index, body)
 
+    def numbers(self) -> list[int]:
+        """The members that have to show the same in the end."""
+        return list(range(self.fleet.size))
+
+    async def strike(self, time_is_up: Callable[[], bool]) -> None:
+        """Do to the members what this campaign is about. Raises Violation."""
+        await self.nemesis.run(time_is_up)
+
     def _rng(self, name: str) -> random.Random:
         return random.Random(f"{self.options.seed}/{name}")
 
@@ -88,9 +96,13 @@ class Run:
             if isinstance(outcome, Exception):
                 raise outcome
 
+    def _live_watchers(self) -> list[Watcher]:
+        numbers = self.numbers()
+        return [watcher for watcher in self.watchers if watcher.member in numbers]
+
     def _watchers_follow(self) -> bool:
         """Whether no change is in danger of falling out of the members' history unseen."""
-        seen = max(watcher.next_index for watcher in self.watchers)
+        seen = max(watcher.next_index for watcher in self._live_watchers())
         return self.recorder.highest_index - seen < UNSEEN_LIMIT
 
     async def _load(self) -> None:
@@ -111,7 +123,7 @@ class Run:
         async with asyncio.TaskGroup() as group:
             for client in clients:
                 group.create_task(client.run(stopped))
-            await self.nemesis.run(lambda: time.monotonic_ns() > deadline_ns)
+            await self.strike(lambda: time.monotonic_ns() > deadline_ns)
             self.load_ended_ns = time.monotonic_ns()
             stopped.set()
 
@@ -119,7 +131,7 @@ class Run:
 
     async def _settle(self) -> tuple[int, bytes]:
         """All members up, one write through each, then the same answer from all of them."""
-        down = sorted(set(range(self.fleet.size)) - set(self.fleet.running()))
+        down = sorted(set(self.numbers()) - set(self.fleet.running()))
         self.fleet.start(down)
         deadline = time.monotonic() + SETTLE_TIMEOUT_S
         client = Client(
@@ -129,12 +141,12 @@ class Run:
             self._rng("last"),
             self._watchers_follow,
         )
-        for number in range(self.fleet.size):
+        for number in self.numbers():
             path = b"%b/last%d" % (ROOT, number)
             while (await client.write(path, number)).outcome is not Outcome.OK:
                 self._in_time(deadline, f"member {number} takes no write after all faults ended")
         marker = self.recorder.highest_index
-        while min(watcher.next_index for watcher in self.watchers) <= marker:
+        while min(watcher.next_index for watcher in self._live_watchers()) <= marker:
             self._in_time(deadline, "a watch does not catch up after all faults ended")
             await asyncio.sleep(0.05)
         while True:
@@ -154,7 +166,10 @@ class Run:
     async def _read_everywhere(self) -> list[Answer] | None:
         target = f"/v2/keys{ROOT.decode()}?recursive=true&sorted=true"
         try:
-            return [await once(port, target, READ_TIMEOUT_S) for port in self.fleet.ports]
+            return [
+                await once(self.fleet.ports[number], target, READ_TIMEOUT_S)
+                for number in self.numbers()
+            ]
         except (NotSentError, BrokenError):
             return None
 
@@ -164,7 +179,7 @@ class Run:
         explanation = check_all(operations, coverage, json.loads(body))
         silent = silent_indexes(explanation, final_index)
         self.lines.append(
-            f"store index {final_index} on all {self.fleet.size} members, "
+            f"store index {final_index} on all {len(self.numbers())} members, "
             f"{len(explanation.by_index)} changes explained "
             f"({explanation.unknown_but_done()} of them of unknown outcome), "
             f"{silent['bookkeeping']} of the server itself"
@@ -261,12 +276,12 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: list[str] | None = None, kind: type[Run] = Run) -> int:
     """The command; returns the exit status."""
     options = _parse(arguments)
     print(f"seed {options.seed}, {options.members} members, {options.kills} kills", flush=True)
     directory = Path(tempfile.mkdtemp(prefix="kvraft-crash-"))
-    run = Run(options, directory)
+    run = kind(options, directory)
     failure = ""
     try:
         asyncio.run(run.execute())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import signal
 from collections.abc import Iterable
 from pathlib import Path
@@ -36,6 +37,10 @@ class Fleet:
     def size(self) -> int:
         """How many members the cluster has."""
         return len(self.ports)
+
+    def pick(self, rng: random.Random) -> int:
+        """A member for a client to ask."""
+        return rng.randrange(self.size)
 
     def life(self, number: int) -> int:
         """The present life of a member, as a number that no other life of any member has."""

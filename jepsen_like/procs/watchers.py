@@ -51,7 +51,7 @@ class Watcher:
 
     def __init__(self, fleet: Fleet, member: int) -> None:
         self._fleet = fleet
-        self._member = member
+        self.member = member
         self.next_index = 1
         self.sessions: list[Session] = []
         self.cleared = 0
@@ -66,8 +66,8 @@ class Watcher:
             await asyncio.sleep(RETRY_S)
 
     async def _watch(self) -> None:
-        connection = await Connection.open(self._fleet.ports[self._member])
-        session = Session(self._member, self.next_index)
+        connection = await Connection.open(self._fleet.ports[self.member])
+        session = Session(self.member, self.next_index)
         self.sessions.append(session)
         query = f"?wait=true&recursive=true&stream=true&waitIndex={self.next_index}"
         target = f"/v2/keys{ROOT.decode()}{query}"

@@ -101,12 +101,7 @@ async def join(
 ) -> Joined:
     """Find out who this member is to the cluster that it was added to. Raises JoinError."""
     others = [url for name, urls in initial_cluster.items() if name != own_name for url in urls]
-    try:
-        remote = await fetch_members(others, limits.JOIN_TIMEOUT_S, context)
-    except JoinError as error:
-        raise JoinError(f"cannot fetch cluster info from peer urls: {error}") from None
-    # Host names may have to be looked up, which takes as long as it likes.
-    own = await asyncio.to_thread(_match, initial_cluster, own_name, remote, resolve_host)
+    remote, own = await _find_own(initial_cluster, own_name, others, context)
     if own.client_urls:
         # It has taken part before: votes and entries that others count on went with its disk.
         raise JoinError(f"member {format_id(own.id)} has already been bootstrapped")
@@ -116,6 +111,35 @@ async def join(
         raise JoinError("incomptible with current running cluster")
     await _require_kin(remote, own.id, context)
     return Joined(Identity(own.id, remote.cluster_id), remote.members)
+
+
+async def _find_own(
+    initial_cluster: Mapping[str, Sequence[str]],
+    own_name: str,
+    others: Iterable[str],
+    context: ContextSource | None,
+) -> tuple[RemoteCluster, MemberInfo]:
+    """The cluster as a peer knows it that knows of this member, too. Raises JoinError.
+
+    A peer that has just been restarted, or is slow, may not have heard of it yet: if what one says
+    does not fit, the next one is asked.
+    """
+    refusal: JoinError | None = None
+    for url in sorted(others):
+        remote = await _ask(url, limits.JOIN_TIMEOUT_S, context)
+        if remote is None:
+            continue
+        try:
+            # Host names may have to be looked up, which takes as long as it likes.
+            own = await asyncio.to_thread(_match, initial_cluster, own_name, remote, resolve_host)
+        except JoinError as error:
+            refusal = refusal or error
+        else:
+            return remote, own
+    raise refusal or JoinError(
+        "cannot fetch cluster info from peer urls: "
+        "could not retrieve cluster information from the given urls"
+    )
 
 
 async def known_again(

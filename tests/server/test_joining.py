@@ -141,6 +141,20 @@ def test_a_removed_member_is_told_so() -> None:
     with_peer(work)
 
 
+def test_of_two_peers_the_one_that_knows_of_it_counts() -> None:
+    async def main() -> None:
+        peers = FakePeer(), FakePeer()
+        async with listening(peers[0]) as one, listening(peers[1]) as two:
+            known = [{"id": 5, "peerURLs": [one]}, {"id": 6, "peerURLs": [two]}]
+            cluster = {"a": (one,), "b": (two,), "own": (OWN_URL,)}
+            for behind, ahead in (peers, peers[::-1]):
+                behind.members = [*known]
+                ahead.members = [*known, {"id": 7, "peerURLs": [OWN_URL]}]
+                assert (await joining.join(cluster, "own", None)).identity == (7, CLUSTER)
+
+    asyncio.run(main())
+
+
 def test_a_member_that_has_read_nothing_asks_again_whom_to_dial() -> None:
     async def work(peer: FakePeer, url: str) -> None:
         del peer.members[1]  # it has been removed, and can only be told if it calls
