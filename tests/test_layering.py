@@ -42,12 +42,15 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "kvraft.auth": (*BASE, "kvraft.store", "kvraft.clock"),
     "kvraft.auth.model": (*BASE, "kvraft.store.jsontext"),
     "kvraft.auth.permission": (*BASE, "kvraft.auth.model"),
+    "kvraft.client": BASE,
     "kvraft.discovery": ("kvraft",),
+    "kvraft.embedded": ("kvraft",),
     "kvraft.proxy": ("kvraft",),
     "kvraft.server": ("kvraft",),
+    "kvraft.testing": ("kvraft",),
     "kvraft": ("kvraft",),
     # the command line programs talk to a server as any client does
-    "kvraft_cli": BASE,
+    "kvraft_cli": (*BASE, "kvraft.client"),
     "jepsen_like": ("kvraft", "benchmarks.members"),
 }
 

@@ -1,0 +1,1 @@
+"""Clusters for test suites, and the pytest plugin that hands them out."""
