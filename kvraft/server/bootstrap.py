@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from kvraft.clock import Clock
     from kvraft.server.config import ServerConfig
     from kvraft.storage import Recovered
+    from kvraft.store.machine import Machine
 
 FIRST_TERM = 1
 CLUSTER_VERSION = "2.3.0"
@@ -136,8 +137,12 @@ def build_replica(
     incarnation: int,
     recovered: Recovered,
     store: Store,
+    machine: Machine | None = None,
 ) -> Replica:
-    """A replica that goes on where the data directory ends; `store` is its snapshot's content."""
+    """A replica that goes on where the data directory ends; `store` is its snapshot's content.
+
+    Raises as `Replica`.
+    """
     snapshot = recovered.snapshot
     core = RaftCore(
         core_config,
@@ -147,4 +152,4 @@ def build_replica(
         entries=recovered.entries,
         applied=snapshot.index if snapshot is not None else 0,
     )
-    return Replica(config, core, store, clock, incarnation)
+    return Replica(config, core, store, clock, incarnation, machine)

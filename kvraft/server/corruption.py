@@ -201,7 +201,7 @@ class CorruptionCheck:
             return  # read from the log after a start: nobody waits for it
         if self._digesting is not None:
             self._digesting.cancel()
-        view = store.snapshot()
+        view = store.snapshot(comparable=True)
         self._digesting = asyncio.create_task(
             self._digest(number, at, view), name="corruption-digest"
         )

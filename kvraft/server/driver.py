@@ -31,7 +31,7 @@ from kvraft.transport.handshake import HandshakeError
 from kvraft.transport.snapshot import send_snapshot
 
 if TYPE_CHECKING:
-    from kvraft.raft.entry import HardState, SnapshotMeta
+    from kvraft.raft.entry import Entry, HardState, SnapshotMeta
     from kvraft.raft.ready import Persist
     from kvraft.server.metrics import Metrics
     from kvraft.server.peerstats import PeerStats
@@ -201,8 +201,8 @@ class Driver:
                 self._send(work.send)
             if work.persist is not None:
                 self._persist(work.persist)
-            if work.committed:
-                replica.apply(work.committed)
+            if work.committed and not self._apply(work.committed):
+                return
         else:
             backlog = True
             self.wake()
@@ -223,6 +223,15 @@ class Driver:
             self._on_change()
         if replica.snapshot_due():
             self._spawn(self._take_snapshot(replica.begin_snapshot()))
+
+    def _apply(self, committed: list[Entry]) -> bool:
+        """Apply; False if this member cannot go on."""
+        try:
+            self._replica.apply(committed)
+        except StorageError as error:  # commands of a state machine that is not here
+            self._on_fatal(error)
+            return False
+        return True
 
     def _send(self, frames: list[Frame]) -> None:
         assert self._hub is not None
@@ -288,7 +297,11 @@ class Driver:
             self._on_fatal(error)
 
     def _persisted(self, persist: Persist) -> None:
-        frames = self._replica.persisted(persist)
+        try:
+            frames = self._replica.persisted(persist)
+        except StorageError as error:  # a snapshot that no state machine here can take up
+            self._on_fatal(error)
+            return
         if frames:
             self._send(list(frames))
 

@@ -57,7 +57,7 @@ from kvraft.transport.snapshot import confirm, items
 
 if TYPE_CHECKING:
     from kvraft.clock import Clock
-    from kvraft.server.proposals import Done
+    from kvraft.server.proposals import CommandDone, Done
     from kvraft.server.reads import Barrier
     from kvraft.server.replica import Replica
     from kvraft.storage import Storage
@@ -252,6 +252,11 @@ class Member:
     def propose(self, request: Request, done: Done) -> None:
         """See `Service.propose`."""
         self._replica.propose(request, done)
+        self._driver.wake()
+
+    def submit(self, command: bytes, done: CommandDone) -> None:
+        """Have the state machines of all members carry out a command."""
+        self._replica.submit(command, done)
         self._driver.wake()
 
     def read_barrier(self, done: Barrier) -> None:

@@ -10,15 +10,18 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from kvraft import limits
 from kvraft.api.service import Unavailable
 from kvraft.histogram import Histogram, doubling
 from kvraft.store.errors import StoreError
 from kvraft.store.event import Event
+from kvraft.store.machine import Applied
 
-Outcome = Event | StoreError | Unavailable
-Done = Callable[[Outcome], None]
+Outcome = Event | StoreError | Applied | Unavailable
+Done = Callable[[Event | StoreError | Unavailable], None]
+CommandDone = Callable[[Applied | Unavailable], None]
 
 DURATION_BOUNDS_S = doubling(0.001, 14)
 
@@ -31,10 +34,13 @@ class Pending:
 
     __slots__ = ("answered", "created_ns", "done", "payload", "term", "timed")
 
-    def __init__(self, payload: bytes, timed: bool, done: Done, created_ns: int) -> None:
+    def __init__(
+        self, payload: bytes, timed: bool, done: Done | CommandDone, created_ns: int
+    ) -> None:
         self.payload = payload
         self.timed = timed
-        self.done = done
+        # What is applied decides the kind of outcome: a command's is Applied, a write's is not.
+        self.done: Callable[[Any], None] = done
         self.created_ns = created_ns
         self.term = NOT_SENT
         self.answered = False

@@ -37,7 +37,7 @@ from kvraft.server.changes import ChangeReply, ChangeRequest
 from kvraft.server.checks import CHECK_FRAMES, CheckFrame, CheckListener
 from kvraft.server.forwarding import Forward, ForwardReply, Inbox, Outbox, Verdict
 from kvraft.server.logtime import LogTime
-from kvraft.server.proposals import Done, Pending, ProposalTable
+from kvraft.server.proposals import CommandDone, Done, Pending, ProposalTable
 from kvraft.server.reads import Barrier, ReadQueue
 from kvraft.server.removals import Removals
 from kvraft.store.errors import StoreError
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from kvraft.raft.core import RaftCore
     from kvraft.raft.entry import ConfChange, Entry
     from kvraft.raft.ready import Persist
+    from kvraft.store.machine import Machine
     from kvraft.store.store import Store
 
 Frame = Message | Forward | ForwardReply | ChangeRequest | ChangeReply | CheckFrame
@@ -98,11 +99,21 @@ class Replica:
     """See the module's description."""
 
     def __init__(
-        self, config: ReplicaConfig, core: RaftCore, store: Store, clock: Clock, incarnation: int
+        self,
+        config: ReplicaConfig,
+        core: RaftCore,
+        store: Store,
+        clock: Clock,
+        incarnation: int,
+        machine: Machine | None = None,
     ) -> None:
+        """`machine` carries out commands. Raises MachineMissing or MachineFailed if the store is of
+        a snapshot that needs one, or another one."""
         self.config = config
         self.core = core
         self.store = store
+        self._machine = machine
+        store.attach(machine)
         self.applied_index = core.applied
         self.applied_term = core.log.term_at(core.applied) if core.applied else 0
         self.log_time = LogTime(clock, store.now_ns)
@@ -191,6 +202,13 @@ class Replica:
 
     def propose(self, request: Request, done: Done) -> None:
         """Write `request` to the log; `done` is called exactly once with the outcome."""
+        self._propose(request, done)
+
+    def submit(self, command: bytes, done: CommandDone) -> None:
+        """Have the machines of all members carry out a command; `done` is called exactly once."""
+        self._propose(Request(Op.COMMAND, b"", command), done)
+
+    def _propose(self, request: Request, done: Done | CommandDone) -> None:
         if self.disk_full or self._retired:
             self._proposals.failed += 1
             done(Unavailable(STOPPED if self._retired else DISK_FULL, definite=True))
@@ -420,10 +438,6 @@ class Replica:
         others = [voter for voter in self.core.membership.voters if voter != own_id]
         return self.removals.may_leave(others, self._clock.monotonic_ns())
 
-    def leader_since_ns(self) -> int:
-        """When the present leader was first seen, by the monotonic clock."""
-        return self._leader_since_ns
-
     # --- proposing ------------------------------------------------------------------------
 
     def _may_propose(self) -> bool:
@@ -526,6 +540,10 @@ class Replica:
             fresh = contact is not None and self.applied_index > contact
             self.log_time.observe(request.time_ns, fresh=fresh)
             return
+        if request.op == Op.COMMAND:
+            applied = self.store.command(request.value, self.applied_index)
+            self._proposals.answer(request_id, applied)
+            return
         if request.op == Op.CHECK:
             if self.checks is not None:
                 self.checks.reached(request.prev_index, self.applied_index, self.store)
@@ -595,6 +613,7 @@ class Replica:
 
     def _install(self, meta: SnapshotMeta) -> None:
         old, self.store = self.store, self._incoming.pop(meta)
+        self.store.attach(self._machine)
         self.applied_index, self.applied_term = meta.index, meta.term
         self._snapshot_index = meta.index
         self.removals.sealed(meta.index)

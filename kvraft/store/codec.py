@@ -4,6 +4,7 @@
     records  [1, [[name, value], ...]]
     history  [2, [nil or [action, path, time, refresh, node, previous node], ...]]
     nodes    [3, [row, ...]]     depth first, children in the order of their insertion
+    machine  [5, bytes]          of a program's own machine; at least one if there is one
     end      [4, number of node rows]
 
     row      [name, value, modified, created, expiration]    a file
@@ -11,7 +12,8 @@
              nil                                             the innermost directory ends
 
 Each chunk is one msgpack document. The bytes follow from the applied log alone: equal stores give
-equal chunks, whether they were ever restored or not, and whatever was written meanwhile.
+equal chunks, whether they were ever restored or not, and whatever was written meanwhile. The
+machine's part is excepted: it is as the program writes it, and left out of comparisons.
 
 Must not know: files, checksums, peers. Invariants: making or reading a chunk visits a bounded
 number of nodes; a chunk that is damaged or out of place raises CorruptSnapshot and nothing else.
@@ -42,10 +44,11 @@ from kvraft.store.view import Picture, Pictures
 if TYPE_CHECKING:
     from kvraft.store.store import Store
 
-__all__ = ["NODES", "Restorer", "SnapshotView", "State", "with_records"]
+__all__ = ["MACHINE", "NODES", "Restorer", "SnapshotView", "State", "with_records"]
 
 _FORMAT: Final = 1
-_HEADER, RECORDS, _HISTORY, NODES, _FINAL = range(5)
+_HEADER, RECORDS, _HISTORY, NODES, _FINAL, MACHINE = range(6)
+_PLACES: Final = (0, 1, 2, 3, 5, 4)  # of each kind: the machine comes before the end
 _ACTIONS: Final = (
     actions.SET,
     actions.CREATE,
@@ -62,7 +65,17 @@ _ROW_BYTES: Final = 32  # about what a row takes beside its name and value
 class State:
     """What a store consists of, apart from its readers."""
 
-    __slots__ = ("expirations", "history", "index", "nodes", "now_ns", "records", "root", "stats")
+    __slots__ = (
+        "expirations",
+        "history",
+        "index",
+        "machine_parts",
+        "nodes",
+        "now_ns",
+        "records",
+        "root",
+        "stats",
+    )
 
     def __init__(self) -> None:
         self.index = 0
@@ -73,6 +86,7 @@ class State:
         self.history = History()
         self.expirations = Expirations()
         self.stats = Stats()
+        self.machine_parts: list[bytes] | None = None  # None: no machine took part
 
 
 class SnapshotView(Picture):
@@ -85,6 +99,7 @@ class SnapshotView(Picture):
         counters: list[int],
         records: list[tuple[bytes, bytes]],
         history: list[Event | None],
+        machine_parts: Iterable[bytes] | None,
     ) -> None:
         super().__init__(pictures, b"/")
         self.index = state.index
@@ -92,6 +107,7 @@ class SnapshotView(Picture):
         self._root = state.root
         self._records = records
         self._history = history
+        self._machine_parts = machine_parts
         pictures.add(self)
 
     def chunks(self, max_nodes: int) -> Iterator[bytes]:
@@ -109,6 +125,8 @@ class SnapshotView(Picture):
             for rows in _grouped(self._node_rows(), max_nodes):
                 count += len(rows)
                 yield _pack([NODES, rows])
+            for part in _machine_parts(self._machine_parts):
+                yield _pack([MACHINE, part])
             yield _pack([_FINAL, count])
         finally:
             self.close()
@@ -164,6 +182,19 @@ def with_records(
 def _pack(document: list[Any]) -> bytes:
     packed: bytes = packb(document)
     return packed
+
+
+def _machine_parts(parts: Iterable[bytes] | None) -> Iterator[bytes]:
+    """The state of a machine in parts that fit into chunks, one at least."""
+    if parts is None:
+        return
+    empty = True
+    for part in parts:
+        for start in range(0, len(part), SNAPSHOT_CHUNK_BYTES):
+            empty = False
+            yield part[start : start + SNAPSHOT_CHUNK_BYTES]
+    if empty:
+        yield b""
 
 
 def _grouped(rows: Iterator[tuple[int, Any]], max_rows: int) -> Iterator[list[Any]]:
@@ -223,12 +254,19 @@ class Restorer:
         """Take the next chunk; raises CorruptSnapshot."""
         try:
             kind, *parts = unpackb(chunk)
-            if self._stage == _FINAL or kind < self._stage or (kind > 0) == (self._stage < 0):
+            place = _PLACES[kind]
+            before = -1 if self._stage < 0 else _PLACES[self._stage]
+            if self._stage == _FINAL or place < before or (kind > 0) == (self._stage < 0):
                 raise CorruptSnapshot(f"a chunk of kind {kind!r} after one of {self._stage}")
             self._stage = kind
-            (self._header, self._take_records, self._events.extend, self._nodes, self._end)[kind](
-                *parts
-            )
+            (
+                self._header,
+                self._take_records,
+                self._events.extend,
+                self._nodes,
+                self._end,
+                self._machine,
+            )[kind](*parts)
         except CorruptSnapshot:
             raise
         except Exception as error:  # bytes from outside: what breaks inside shows it in any way
@@ -287,6 +325,12 @@ class Restorer:
                 stack.append(node)
                 self._path.append(name)
                 children = node.children
+
+    def _machine(self, part: Any) -> None:
+        parts = self._state.machine_parts
+        if parts is None:
+            parts = self._state.machine_parts = []
+        parts.append(_bytes(part))
 
     def _end(self, count: Any) -> None:
         # Directories that were begun and not ended would show here as missing rows.

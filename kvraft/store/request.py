@@ -36,6 +36,8 @@ class Op(IntEnum):
     DELETE_RECORD = 10
     CHECK = 11
     """Changes nothing: marks where all members compare their data."""
+    COMMAND = 12
+    """For the machine of the program that embeds this member; the key space does not change."""
 
 
 class Request(NamedTuple):

@@ -28,6 +28,7 @@ from kvraft.store.codec import Restorer, SnapshotView, State
 from kvraft.store.errors import ErrorKind, StoreError
 from kvraft.store.event import Event
 from kvraft.store.jsontext import escape, wrap64
+from kvraft.store.machine import Applied, Machine, MachineFailed, MachineMissing
 from kvraft.store.node import Directory, File, Folder, Node
 from kvraft.store.path import clean, depth
 from kvraft.store.reclaim import Reclaimer
@@ -64,6 +65,8 @@ class Store:
         "hub",
         "index",
         "lateness",
+        "machine",
+        "machine_parts",
         "nodes",
         "now_ns",
         "stats",
@@ -79,6 +82,8 @@ class Store:
         self.nodes = state.nodes  # in the tree, or removed from it and not yet freed
         self.lateness = Histogram(LATENESS_BOUNDS_S)  # of expirations, by the time of the log
         self.hub = Hub()
+        self.machine: Machine | None = None
+        self.machine_parts = state.machine_parts  # until a machine has taken them over
         self._root = state.root
         self._records = state.records
         self._record_listeners: list[RecordListener] = []
@@ -108,6 +113,35 @@ class Store:
     def apply(self, request: Request) -> Event | None:
         """Carry out one request; None for a SYNC or CHECK. Raises StoreError if it is refused."""
         return self._handlers[request.op](request)
+
+    def attach(self, machine: Machine | None) -> None:
+        """Carry out commands by this machine, which takes up the state that a snapshot brought.
+
+        Raises MachineMissing or MachineFailed.
+        """
+        parts, self.machine_parts = self.machine_parts, None
+        self.machine = machine
+        if parts is None:
+            return
+        if machine is None:
+            raise MachineMissing("the snapshot")
+        try:
+            machine.restore(parts)
+        except Exception as error:  # the program's own code may raise anything
+            raise MachineFailed(
+                f"the state machine cannot restore a snapshot's {sum(map(len, parts))} bytes: "
+                f"{error!r}; start the version of the program that wrote it"
+            ) from error
+
+    def command(self, command: bytes, index: int) -> Applied:
+        """Have the machine carry out a command of the log. Raises MachineMissing."""
+        machine = self.machine
+        if machine is None:
+            raise MachineMissing(f"entry {index} of the log")
+        try:
+            return Applied(machine.apply(command, index), None, index)
+        except Exception as error:  # an outcome: the same on every member
+            return Applied(None, error, index)
 
     def has_ttls(self) -> bool:
         """Whether any key can expire."""
@@ -255,8 +289,12 @@ class Store:
 
     # --- snapshots, housekeeping ---------------------------------------------------------
 
-    def snapshot(self) -> SnapshotView:
-        """Open a picture of everything; to be closed, unless all its chunks have been taken."""
+    def snapshot(self, *, comparable: bool = False) -> SnapshotView:
+        """Open a picture of everything; to be closed, unless all its chunks have been taken.
+
+        `comparable` leaves out the machine, whose bytes may differ between equal members.
+        """
+        machine = None if comparable else self.machine
         state = State()
         state.index = self.index
         state.now_ns = self.now_ns
@@ -267,12 +305,13 @@ class Store:
             self.stats.logged(),
             list(self._records.items()),
             list(self._history.places),
+            None if machine is None else machine.snapshot(),
         )
 
     def digest(self) -> bytes:
-        """A hash of all that a snapshot holds: equal for equal stores."""
+        """A hash of all that a snapshot holds, but for a machine: equal for equal stores."""
         total = sha256()
-        for chunk in self.snapshot().chunks(SNAPSHOT_CHUNK_NODES):
+        for chunk in self.snapshot(comparable=True).chunks(SNAPSHOT_CHUNK_NODES):
             total.update(chunk)
         return total.digest()
 

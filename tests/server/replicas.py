@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from kvraft.api.service import (
@@ -24,6 +24,7 @@ from kvraft.server.replica import Frame, Replica, ReplicaConfig
 from kvraft.storage import Recovered
 from kvraft.storage.wal import Identity
 from kvraft.store.errors import StoreError
+from kvraft.store.machine import Machine
 from kvraft.store.request import Op, Request
 from kvraft.store.store import Store
 
@@ -74,9 +75,15 @@ class Told:
 
 
 class Cluster:
-    """All founders, with a disk that is instant unless `slow` names the member."""
+    """All founders, with a disk that is instant unless `slow` names the member.
 
-    def __init__(self, count: int, **changes: Any) -> None:
+    `machines`: the state machine of each member that has one.
+    """
+
+    def __init__(
+        self, count: int, machines: Mapping[int, Machine] | None = None, **changes: Any
+    ) -> None:
+        self.machines = dict(machines or {})
         self.clock = ManualClock()
         entries, hard_state = bootstrap.initial_entries(infos(count))
         recovered = Recovered(Identity(0, 9), hard_state, None, entries, [])
@@ -89,6 +96,7 @@ class Cluster:
                 100,
                 recovered,
                 Store(),
+                self.machines.get(number),
             )
             for number in range(1, count + 1)
         }
@@ -193,6 +201,7 @@ class Cluster:
             100,
             recovered,
             Store(),
+            self.machines.get(member),
         )
         self.settle()
         return self.replicas[member]

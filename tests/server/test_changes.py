@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -46,7 +47,7 @@ def refused(told: Told) -> ChangeRefusal:
     return told.outcome.reason
 
 
-def led_by_one(count: int, **changes: object) -> Cluster:
+def led_by_one(count: int, **changes: Any) -> Cluster:
     cluster = Cluster(count, **changes)
     cluster.elect(1)
     cluster.tick(2)
