@@ -197,6 +197,9 @@ BOOTSTRAP_PROBE_S: Final = 1  # for a peer to be reached by a new member; as etc
 MEMBERS_ANSWER_S: Final = 5  # for one that was reached to list the members: it may be busy
 MAX_MEMBERS_BYTES: Final = 1 << 20  # a list of members in a peer's answer; a thousand would fit
 
+# --- testing ---------------------------------------------------------------------------
+PAUSED_BATCHES: Final = 4096  # of frames kept for a paused member: minutes of heartbeats
+
 # --- process ---------------------------------------------------------------------------
 DISK_TOO_FULL_BYTES: Final = 128 << 20  # two segments of the log: the present one and the next
 DISK_NEARLY_FULL_BYTES: Final = 2 << 30  # two snapshots of a million keys, and the log between

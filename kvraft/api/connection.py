@@ -258,6 +258,11 @@ class HttpConnection(Exchange, asyncio.Protocol):
         self._deaf = True
         self.transport.abort()
 
+    @property
+    def reads(self) -> bool:
+        """Whether it wants to hear from its client now."""
+        return not self._reading_paused
+
     def is_dispensable(self) -> bool:
         """Whether nothing is being answered here, so that a newcomer may have the place."""
         return not (self._active or self._waiting or self.paused or self._deaf)

@@ -60,6 +60,12 @@ class Listener(Protocol):
     def close(self) -> None:
         """Accept nothing more; what has been accepted goes on."""
 
+    def pause(self) -> None:
+        """Accept nothing until `resume`; connections wait in the kernel's queue."""
+
+    async def resume(self) -> None:
+        """Accept again, first of all those that have waited."""
+
 
 def accept_slack() -> int:
     """Descriptors that connections may hold before anybody counts them.
@@ -99,10 +105,9 @@ async def listen(
         for sock in bound:
             sock.listen(backlog)  # here already: uvloop's own attempt does not say why it failed
         if context is None:
-            servers = [
-                await loop.create_server(factory, sock=sock, backlog=backlog) for sock in bound
-            ]
-            return _PlainListener(servers)
+            listener = PlainListener(loop, factory, backlog)
+            await listener.open(bound)
+            return listener
     except OSError as error:  # somebody else has begun to listen since
         raise _named(error, host, port) from error
     source = (lambda: context) if isinstance(context, ssl.SSLContext) else context
@@ -141,19 +146,46 @@ def _clash(one: socket.socket, other: socket.socket) -> bool:
     return host == other_host or {host, other_host} & {"0.0.0.0", "::"} != set()
 
 
-class _PlainListener:
+class PlainListener:
     """The listening sockets of one address without TLS."""
 
-    def __init__(self, servers: Sequence[asyncio.Server]) -> None:
-        self._servers = servers
+    def __init__(self, loop: AbstractEventLoop, factory: ProtocolFactory, backlog: int) -> None:
+        self._loop = loop
+        self._factory = factory
+        self._backlog = backlog
+        self._servers: list[asyncio.Server] = []
+        self._waiting: tuple[socket.socket, ...] = ()  # while paused
+
+    async def open(self, sockets: Sequence[socket.socket]) -> None:
+        """Accept connections at these. Raises OSError."""
+        for sock in sockets:
+            server = await self._loop.create_server(self._factory, sock=sock, backlog=self._backlog)
+            self._servers.append(server)
 
     @property
     def sockets(self) -> tuple[Any, ...]:
-        return tuple(sock for server in self._servers for sock in server.sockets)
+        """See `Listener.sockets`."""
+        return self._waiting or tuple(sock for server in self._servers for sock in server.sockets)
 
     def close(self) -> None:
+        """See `Listener.close`."""
         for server in self._servers:
             server.close()
+        for sock in self._waiting:
+            sock.close()
+        self._servers, self._waiting = [], ()
+
+    def pause(self) -> None:
+        """See `Listener.pause`."""
+        # No loop lets a server rest. A second descriptor of its socket keeps the queue open.
+        waiting = [socket.fromfd(s.fileno(), s.family, s.type) for s in self.sockets]
+        self.close()
+        self._waiting = tuple(waiting)
+
+    async def resume(self) -> None:
+        """See `Listener.resume`."""
+        waiting, self._waiting = self._waiting, ()
+        await self.open(waiting)
 
 
 def _named(error: OSError, host: str, port: int) -> OSError:
@@ -257,6 +289,16 @@ class TlsListener:
         if self._sweeper is not None:
             self._sweeper.cancel()
         self._failures.close()
+
+    def pause(self) -> None:
+        """See `Listener.pause`; handshakes that have begun go on."""
+        for sock in self.sockets:
+            self._loop.remove_reader(sock)
+
+    async def resume(self) -> None:
+        """See `Listener.resume`."""
+        for sock in self.sockets:
+            self._loop.add_reader(sock, self._accept, sock)
 
     # --- 1: waiting for the first message --------------------------------------------------
 

@@ -37,6 +37,7 @@ from kvraft.api.keysroute import METHODS, PREFIX, KeysRoute
 from kvraft.api.listening import accept_slack
 from kvraft.api.members import add_member_routes
 from kvraft.api.metrics import MetricsRoute
+from kvraft.api.pausing import HeldConnection
 from kvraft.api.response import JSON, status_line
 from kvraft.api.routes import Router
 from kvraft.api.service import Service
@@ -119,6 +120,7 @@ class ClientPort:
         self._last_gone = asyncio.Event()  # set when a draining port has lost its last connection
         self._timer: asyncio.TimerHandle | None = None
         self._sweeping = False
+        self._held: list[HeldConnection] | None = None  # while paused
         route = KeysRoute(self.keys, self.access)
         self.router.add(PREFIX, METHODS, route)
         self.router.add(PREFIX + b"/", METHODS, route)
@@ -130,9 +132,14 @@ class ClientPort:
         add_backup_route(self.router, service, loop)
         self._refresh()
 
-    def connection(self) -> HttpConnection:
+    def connection(self) -> HttpConnection | HeldConnection:
         """Make the protocol of a new connection: the factory for `loop.create_server`."""
-        return HttpConnection(self)
+        connection = HttpConnection(self)
+        if self._held is None:
+            return connection
+        held = HeldConnection(connection)
+        self._held.append(held)
+        return held
 
     def success_headers(self, index: int) -> bytes:
         """The headers of an answer about keys that went well."""
@@ -230,11 +237,36 @@ class ClientPort:
         else:
             self._sweeping = False
 
+    # --- standing still ----------------------------------------------------------------
+
+    def pause(self) -> None:
+        """Neither read nor answer anything until `resume`; the listeners are the caller's."""
+        if self._held is None:
+            self._held = []
+            for connection in self.connections:
+                held = HeldConnection(connection)
+                held.take(connection.transport)
+                self._held.append(held)
+            if self._timer is not None:
+                self._timer.cancel()
+
+    def resume(self) -> None:
+        """Go on with what clients have sent meanwhile."""
+        self._release_held()
+        if self._timer is not None:
+            self._tick()
+
+    def _release_held(self) -> None:
+        held, self._held = self._held, None
+        for each in held or ():
+            each.release()
+
     # --- the end -----------------------------------------------------------------------
 
     async def drain(self, timeout_s: float) -> None:
         """Let running requests finish, end watches, then close whatever is left."""
         self.draining = True
+        self._release_held()
         for connection in list(self.connections):
             connection.drain()
         if self.connections:

@@ -138,10 +138,11 @@ def build_replica(
     recovered: Recovered,
     store: Store,
     machine: Machine | None = None,
+    log_clock: Clock | None = None,
 ) -> Replica:
     """A replica that goes on where the data directory ends; `store` is its snapshot's content.
 
-    Raises as `Replica`.
+    `log_clock`: see `Replica`. Raises as `Replica`.
     """
     snapshot = recovered.snapshot
     core = RaftCore(
@@ -152,4 +153,4 @@ def build_replica(
         entries=recovered.entries,
         applied=snapshot.index if snapshot is not None else 0,
     )
-    return Replica(config, core, store, clock, incarnation, machine)
+    return Replica(config, core, store, clock, incarnation, machine, log_clock)

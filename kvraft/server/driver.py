@@ -86,6 +86,8 @@ class Driver:
         self._snapshot_thread = DiskThread(self._loop, "kvraft-snapshot")
         self._scheduled = False
         self._stopped = False
+        self._halted = False  # stopped or paused
+        self._held: list[Callable[[], None]] = []  # what has come while paused, in order
         self._backlog = False
         self._unsaved: HardState | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -99,15 +101,14 @@ class Driver:
         """Begin to tick."""
         self._metrics.wal_last_index = self._replica.core.log.last
         self._hub = hub
-        self._next_tick = self._loop.time() + self._tick_seconds
-        self._tick_handle = self._loop.call_at(self._next_tick, self._tick)
+        self._start_ticking()
         self._spawn(self._purge_regularly())
         self.wake()
 
     async def transfer_leadership(self) -> None:
         """As a leader with followers, hand over before stopping; gives up after a while."""
         core = self._replica.core
-        if core.role is not Role.LEADER or len(core.membership.voters) < 2:
+        if self._halted or core.role is not Role.LEADER or len(core.membership.voters) < 2:
             return
         self._hand_over()
         deadline = self._loop.time() + self._tick_seconds * self._replica.config.election_ticks
@@ -117,7 +118,8 @@ class Driver:
 
     async def stop(self) -> None:
         """End everything; what was submitted to the disk is finished first."""
-        self._stopped = True
+        self._stopped = self._halted = True
+        self._held.clear()
         if self._tick_handle is not None:
             self._tick_handle.cancel()
         for task in self._tasks:
@@ -126,6 +128,27 @@ class Driver:
         self._replica.stop()
         await self._loop.run_in_executor(None, self._wal_thread.close)
         await self._loop.run_in_executor(None, self._snapshot_thread.close)
+
+    def pause(self) -> None:
+        """Stand still as a process does that got SIGSTOP: frames wait, no tick comes.
+
+        The disk finishes what it was given; nobody hears of it before `resume`.
+        """
+        if not self._halted:
+            self._halted = True
+            if self._tick_handle is not None:
+                self._tick_handle.cancel()
+
+    def resume(self) -> None:
+        """Go on with whatever has arrived meanwhile."""
+        if not self._halted or self._stopped:
+            return
+        self._halted = self._scheduled = False
+        held, self._held = self._held, []
+        for event in held:
+            event()
+        self._start_ticking()
+        self.wake()
 
     # --- inputs -------------------------------------------------------------------------
 
@@ -137,7 +160,9 @@ class Driver:
 
     def receive_frames(self, frames: list[Frame]) -> None:
         """Frames from a peer."""
-        if self._stopped:
+        if self._halted:
+            if not self._stopped and len(self._held) < limits.PAUSED_BATCHES:
+                self._held.append(partial(self.receive_frames, frames))
             return
         self._stats.received(frames)
         receive = self._replica.receive
@@ -162,6 +187,10 @@ class Driver:
     def report_unreachable(self, member: int) -> None:
         """Frames to this member are being lost."""
         self._replica.report_unreachable(member)
+
+    def _start_ticking(self) -> None:
+        self._next_tick = self._loop.time() + self._tick_seconds
+        self._tick_handle = self._loop.call_at(self._next_tick, self._tick)
 
     def _tick(self) -> None:
         now = self._loop.time()
@@ -188,9 +217,10 @@ class Driver:
     # --- work ---------------------------------------------------------------------------
 
     def _run(self) -> None:
-        self._scheduled = False
-        if self._stopped:
+        if self._halted:
+            self._scheduled = True  # so that nothing schedules it before `resume`
             return
+        self._scheduled = False
         replica = self._replica
         backlog = False
         for _ in range(ROUNDS_PER_TURN):
@@ -274,7 +304,9 @@ class Driver:
     def _saved(
         self, persist: Persist, job: Callable[[], float], took_s: float, error: BaseException | None
     ) -> None:
-        if self._stopped:
+        if self._halted:
+            if not self._stopped:
+                self._held.append(partial(self._saved, persist, job, took_s, error))
             return
         if error is None:
             entries = persist.entries

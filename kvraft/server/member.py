@@ -195,6 +195,20 @@ class Member:
         """Hand over before stopping, if this member leads."""
         await self._driver.transfer_leadership()
 
+    def pause(self) -> None:
+        """Take no part until `resume`; others see a member that is silent, not one that is gone."""
+        self._driver.pause()
+
+    def resume(self) -> None:
+        """Take part again, first of all in what has arrived meanwhile."""
+        self._driver.resume()
+
+    def expire_now(self) -> bool:
+        """As the leader, let everything expire whose time has come; see `Replica.expire_now`."""
+        done = self._replica.expire_now()
+        self._driver.wake()
+        return done
+
     async def stop(self) -> None:
         """Leave the network and close the data directory."""
         for server in self._peer_servers:

@@ -106,9 +106,14 @@ class Replica:
         clock: Clock,
         incarnation: int,
         machine: Machine | None = None,
+        log_clock: Clock | None = None,
     ) -> None:
         """`machine` carries out commands. Raises MachineMissing or MachineFailed if the store is of
-        a snapshot that needs one, or another one."""
+        a snapshot that needs one, or another one.
+
+        `log_clock`: what log time follows where that is not `clock`. It may be set forward, which
+        lets keys expire and shortens no deadline of a request.
+        """
         self.config = config
         self.core = core
         self.store = store
@@ -116,7 +121,7 @@ class Replica:
         store.attach(machine)
         self.applied_index = core.applied
         self.applied_term = core.log.term_at(core.applied) if core.applied else 0
-        self.log_time = LogTime(clock, store.now_ns)
+        self.log_time = LogTime(clock if log_clock is None else log_clock, store.now_ns)
         self.members = membership.members_from_records(store.records())
         self.disk_full = False
         self.checks: CheckListener | None = None  # without one, checks pass unnoticed
@@ -264,6 +269,15 @@ class Replica:
             return False
         check = Request(Op.CHECK, b"", prev_index=number)
         return self._append([encode_request(0, check)], timed=False)
+
+    def expire_now(self) -> bool:
+        """As the leader, let everything expire whose time has come, without waiting for a tick.
+
+        The keys are gone on a member once it has applied the log as it is after this call.
+        """
+        if self.core.role is not Role.LEADER:
+            return False
+        return self._append([self._stamp(self._clock.monotonic_ns())], timed=False)
 
     def post(self, frame: Frame) -> None:
         """Send a frame with the next work."""

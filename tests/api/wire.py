@@ -174,7 +174,9 @@ class Wire:
         self.port = ClientPort(self.service, cast(Any, self.loop), guards)
 
     def client(self) -> Client:
-        return Client(self.port.connection())
+        connection = self.port.connection()
+        assert isinstance(connection, HttpConnection)
+        return Client(connection)
 
 
 def request(

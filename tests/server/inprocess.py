@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.members import free_ports
 from kvraft.api.service import Unavailable
-from kvraft.clock import SystemClock
+from kvraft.clock import Clock, SystemClock
 from kvraft.raft.core import Role
 from kvraft.server import bootstrap
 from kvraft.server.member import Member
@@ -100,6 +100,7 @@ class Running:
             1000 + self.starts,
             recovered,
             store,
+            log_clock=self.cluster.log_clock,
         )
         self.member = Member(
             recovered.identity,
@@ -149,8 +150,11 @@ class Running:
 class Cluster:
     """Founders on free ports of this machine."""
 
-    def __init__(self, size: int, directory: Path, **changes: Any) -> None:
+    def __init__(
+        self, size: int, directory: Path, log_clock: Clock | None = None, **changes: Any
+    ) -> None:
         self.directory = directory
+        self.log_clock = log_clock
         self.config = ReplicaConfig(
             name="",
             client_urls=("http://127.0.0.1:1",),
@@ -184,9 +188,11 @@ class Cluster:
 
 
 @contextlib.asynccontextmanager
-async def running(size: int, directory: Path, **changes: Any) -> AsyncIterator[Cluster]:
+async def running(
+    size: int, directory: Path, log_clock: Clock | None = None, **changes: Any
+) -> AsyncIterator[Cluster]:
     """A cluster whose members have all been started; all are stopped in the end."""
-    cluster = Cluster(size, directory, **changes)
+    cluster = Cluster(size, directory, log_clock, **changes)
     started: list[Running] = []
     try:
         for member in cluster.members:
