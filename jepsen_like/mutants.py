@@ -125,7 +125,9 @@ def _heartbeat_beyond_match() -> list[Patch]:
         core.heartbeat_elapsed = 0
         for member in core.progress:
             core.messages.append(
-                Heartbeat(member, core.member_id, core.term, core.commit, reads.number)
+                Heartbeat(
+                    member, core.member_id, core.term, core.commit, reads.number, core.log.last
+                )
             )
 
     return [(replication, "send_heartbeats", send_heartbeats)]

@@ -110,13 +110,17 @@ class AppendReply(NamedTuple):
 
 
 class Heartbeat(NamedTuple):
-    """The leader is there. `commit` never exceeds what the receiver has acknowledged."""
+    """The leader is there. `commit` never exceeds what the receiver has acknowledged.
+
+    `last_index` is the end of the leader's log: what comes behind it is newer than this message.
+    """
 
     to: int
     sender: int
     term: int
     commit: int
     read_round: int
+    last_index: int
 
 
 class HeartbeatReply(NamedTuple):

@@ -112,10 +112,11 @@ def send_heartbeats(core: RaftCore) -> None:
     assert reads is not None
     core.heartbeat_elapsed = 0
     commit, term, me, number = core.commit, core.term, core.member_id, reads.number
+    last = core.log.last
     for member, progress in core.progress.items():
         known = progress.match
         core.messages.append(
-            Heartbeat(member, me, term, known if known < commit else commit, number)
+            Heartbeat(member, me, term, known if known < commit else commit, number, last)
         )
 
 

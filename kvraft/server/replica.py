@@ -31,7 +31,7 @@ from kvraft.raft import confchange
 from kvraft.raft.core import Role
 from kvraft.raft.entry import ConfChangeKind, EntryKind, SnapshotMeta, decode_conf_change
 from kvraft.raft.errors import ProposalRefused
-from kvraft.raft.message import Append, InstallSnapshot, Message
+from kvraft.raft.message import Heartbeat, InstallSnapshot, Message
 from kvraft.server import changes, membership
 from kvraft.server.changes import ChangeReply, ChangeRequest
 from kvraft.server.checks import CHECK_FRAMES, CheckFrame, CheckListener
@@ -151,7 +151,7 @@ class Replica:
         self._snapshot_index = core.applied
         self._snapshot_running = False
         self._stamped_ns = 0
-        self._contact_commit: int | None = None
+        self._contact_index: int | None = None
         self._published = False
         self._leader_since_ns = 0
         self._last_leader = 0
@@ -196,14 +196,15 @@ class Replica:
                 self.checks.received(frame)
         else:
             self.core.step(frame)
-            if self._contact_commit is None and isinstance(frame, Append):
+            if self._contact_index is None and isinstance(frame, Heartbeat):
                 self._note_contact(frame)
 
-    def _note_contact(self, append: Append) -> None:
+    def _note_contact(self, beat: Heartbeat) -> None:
         """Remember how far the log had come when this leader was first heard without a break:
-        what it stamps behind that is stamped now, not read from a backlog."""
-        if append.sender == self.core.leader and append.term == self.core.term:
-            self._contact_commit = append.commit
+        what it stamps behind that is stamped now, not read from a backlog. Its commit index would
+        not do: a leader that was cut off has stamps behind it that may be any age."""
+        if beat.sender == self.core.leader and beat.term == self.core.term:
+            self._contact_index = beat.last_index
 
     def propose(self, request: Request, done: Done) -> None:
         """Write `request` to the log; `done` is called exactly once with the outcome."""
@@ -550,7 +551,7 @@ class Replica:
     def _apply_internal(self, request_id: int, request: Request) -> None:
         if request.op == Op.SYNC:
             self.store.apply(request)
-            contact = self._contact_commit
+            contact = self._contact_index
             fresh = contact is not None and self.applied_index > contact
             self.log_time.observe(request.time_ns, fresh=fresh)
             return
@@ -648,7 +649,7 @@ class Replica:
 
     def _leader_changed(self) -> None:
         core = self.core
-        self._contact_commit = None
+        self._contact_index = None
         if core.leader != self._last_leader:
             self._last_leader = core.leader
             if core.leader:

@@ -39,7 +39,7 @@ EXAMPLES: list[Message] = [
     Append(1, 2, 3, 4, 2, 9, [Entry(2, 5, 0, b"a"), Entry(3, 6, 1, b"")], 7),
     Append(1, 2, 3, 4, 2, 9, [], 0),
     AppendReply(1, 2, 3, 4, True, 5, 6),
-    Heartbeat(1, 2, 3, 4, 5),
+    Heartbeat(1, 2, 3, 4, 5, 9),
     HeartbeatReply(1, 2, 3, 4),
     InstallSnapshot(1, 2, 3, SnapshotMeta(9, 3, Membership((1, 2), (7,)))),
     SnapshotReport(1, 2, 3, False),

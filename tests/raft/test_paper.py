@@ -122,7 +122,7 @@ def test_a_heartbeat_restarts_the_timeout() -> None:
     core = member()
     for _ in range(100):
         core.tick()
-        core.step(Heartbeat(1, 2, 1, 1, 0))
+        core.step(Heartbeat(1, 2, 1, 1, 0, 9))
     assert core.role is Role.FOLLOWER
     assert core.leader == 2
 
@@ -168,7 +168,7 @@ def test_a_candidate_follows_a_leader_of_its_term() -> None:
     core = member(config=RaftConfig(1, pre_vote=False))
     core.campaign()
     flush(core)
-    core.step(Heartbeat(1, 3, 2, 1, 0))
+    core.step(Heartbeat(1, 3, 2, 1, 0, 9))
     assert core.role is Role.FOLLOWER
     assert core.leader == 3
 
@@ -199,7 +199,7 @@ def test_a_member_that_is_no_voter_never_campaigns() -> None:
     for _ in range(100):
         core.tick()
     core.campaign()
-    core.step(Heartbeat(4, 1, 1, 1, 0))
+    core.step(Heartbeat(4, 1, 1, 1, 0, 9))
     core.step(TimeoutNow(4, 1, 1))
     assert core.role is Role.FOLLOWER
     assert core.term == 1
@@ -344,7 +344,7 @@ def test_a_granted_pre_vote_of_another_question_does_not_count() -> None:
 def test_candidates_are_ignored_while_a_leader_is_heard() -> None:
     """Thesis 4.2.3."""
     core = member()
-    core.step(Heartbeat(1, 2, 1, 1, 0))
+    core.step(Heartbeat(1, 2, 1, 1, 0, 9))
     core.step(Vote(1, 3, 9, 9, 9, False, 1, 1))
     core.step(PreVote(1, 3, 9, 9, 9, 1, 1))
     assert core.term == 1
@@ -358,7 +358,7 @@ def test_candidates_are_ignored_while_a_leader_is_heard() -> None:
 def test_an_election_the_leader_asked_for_is_not_ignored() -> None:
     """Thesis 3.10."""
     core = member()
-    core.step(Heartbeat(1, 2, 1, 1, 0))
+    core.step(Heartbeat(1, 2, 1, 1, 0, 9))
     core.step(Vote(1, 3, 2, 1, 1, True, 1, 1))
     assert core.vote == 3
 

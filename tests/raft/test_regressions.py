@@ -39,7 +39,7 @@ def change_entry(term: int, index: int, kind: ConfChangeKind, subject: int) -> E
 
 def test_membership_change_by_a_fresh_leader() -> None:
     core = leading()
-    core.step(Heartbeat(1, 2, 8, 1, 0))  # lead again later, with nothing committed yet
+    core.step(Heartbeat(1, 2, 8, 1, 0, 9))  # lead again later, with nothing committed yet
     flush(core)
     for _ in range(20):
         core.tick()
@@ -189,7 +189,9 @@ def test_pre_vote_from_a_lower_term_ignored() -> None:
 
 
 @pytest.mark.parametrize(
-    "message", [Append(1, 2, 3, 1, 1, 1, [], 0), Heartbeat(1, 2, 3, 1, 0)], ids=["append", "beat"]
+    "message",
+    [Append(1, 2, 3, 1, 1, 1, [], 0), Heartbeat(1, 2, 3, 1, 0, 9)],
+    ids=["append", "beat"],
 )
 def test_lower_term_append_ignored_under_check_quorum(message: Append | Heartbeat) -> None:
     core = member(state=HardState(5, 0, 1))
@@ -216,7 +218,7 @@ def test_long_log_of_a_low_term_against_short_log_of_a_high_term(
 def test_commit_beyond_the_log_after_data_loss() -> None:
     core = member(terms=(1, 1))
     with pytest.raises(AssertionError, match="lost"):
-        core.step(Heartbeat(1, 2, 1, 9, 0))
+        core.step(Heartbeat(1, 2, 1, 9, 0, 9))
     with pytest.raises(AssertionError, match="lost"):
         member(state=HardState(1, 0, 9))
 
@@ -293,7 +295,7 @@ def test_state_served_while_replaying() -> None:
 
 def test_heartbeat_answer_shows_a_term_that_is_not_durable() -> None:
     core = member()
-    core.step(Heartbeat(1, 2, 7, 1, 4))
+    core.step(Heartbeat(1, 2, 7, 1, 4, 9))
     ready = core.ready()
     assert ready.messages == []
     assert ready.persist is not None

@@ -81,7 +81,7 @@ def test_lost_frames_are_counted_and_not_measured(stats: PeerStats, clock: Manua
     began_ns = stats.now_ns()
     clock.advance(MS)
     stats.failed(PEER)
-    stats.sent([append(2), Heartbeat(PEER, SELF, 1, 0, 0)], began_ns)
+    stats.sent([append(2), Heartbeat(PEER, SELF, 1, 0, 0, 9)], began_ns)
     clock.advance(MS)
     stats.received([reply(1)])
     assert follower(stats)["counts"] == {"fail": 2, "success": 0}
@@ -93,7 +93,7 @@ def test_lost_frames_are_counted_and_not_measured(stats: PeerStats, clock: Manua
 def test_what_left_together_took_the_same_time(stats: PeerStats, clock: ManualClock) -> None:
     began_ns = stats.now_ns()
     clock.advance(2 * MS)
-    stats.sent([append(1), append(2), Heartbeat(PEER, SELF, 1, 0, 0)], began_ns)
+    stats.sent([append(1), append(2), Heartbeat(PEER, SELF, 1, 0, 0, 9)], began_ns)
     sent = stats.traffic(PEER)
     assert sent[Append].latency.count == 2
     assert sent[Append].latency.total == pytest.approx(0.004)
@@ -107,11 +107,11 @@ def test_round_trip_is_that_of_the_last_answered_heartbeat(
     assert stats.round_trip_s(PEER) == 0
     stats.received([HeartbeatReply(SELF, PEER, 1, 0)])
     for milliseconds in (5, 3):
-        stats.sent([Heartbeat(PEER, SELF, 1, 0, 0)], stats.now_ns())
+        stats.sent([Heartbeat(PEER, SELF, 1, 0, 0, 9)], stats.now_ns())
         clock.advance(milliseconds * MS)
         stats.received([HeartbeatReply(SELF, PEER, 1, 0)])
         assert stats.round_trip_s(PEER) == pytest.approx(milliseconds / 1000)
-    stats.sent([Heartbeat(PEER, SELF, 1, 0, 0)], stats.now_ns())
+    stats.sent([Heartbeat(PEER, SELF, 1, 0, 0, 9)], stats.now_ns())
     stats.failed(PEER)
     clock.advance(MS)
     stats.received([HeartbeatReply(SELF, PEER, 1, 0)])
@@ -122,7 +122,7 @@ def test_rates_are_of_appends_only_and_end_when_nothing_comes(
     stats: PeerStats, clock: ManualClock
 ) -> None:
     for index in range(1, 11):
-        stats.received([append(index, size=100), Heartbeat(PEER, SELF, 1, 0, 0)])
+        stats.received([append(index, size=100), Heartbeat(PEER, SELF, 1, 0, 0, 9)])
         clock.advance(100 * MS)
     document = stats.self_document()
     assert document["recvAppendRequestCnt"] == 10

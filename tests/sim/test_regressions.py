@@ -49,6 +49,20 @@ FOUND = (
             safety_ms=15_000,
         ),
     ),
+    Found(
+        5231,
+        "time stamps that a leader cut off had made long ago were taken for fresh ones",
+        Shape(
+            tick_ms=29, election_ticks=9, snapshot_keep_entries=50, segment_bytes=4096,
+            check_quorum=False, max_append_bytes=4096, drift=False, clients=5, think_ms=150,
+            client_timeout_ms=200, request_timeout_ms=5522,
+            faults=(
+                "kill", "power", "power everywhere", "isolate leader", "clog", "slow link",
+                "slow disk", "full disk", "wall jump", "kill leader",
+            ),
+            fault_every_ms=300, safety_ms=8000,
+        ),
+    ),
 )  # fmt: skip
 
 

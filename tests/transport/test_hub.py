@@ -46,7 +46,7 @@ async def own() -> AsyncIterator[Hub]:
 
 
 def beat(to: int, round_: int = 0) -> Heartbeat:
-    return Heartbeat(to, OWN, 7, 1, round_)
+    return Heartbeat(to, OWN, 7, 1, round_, 9)
 
 
 async def test_each_frame_goes_to_its_member(own: Hub) -> None:

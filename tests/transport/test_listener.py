@@ -27,7 +27,7 @@ from tests.transport.members import (
 
 pytestmark = [pytest.mark.asyncio, pytest.mark.timeout(20)]
 
-BEAT = Heartbeat(SELF, PEER, 7, 1, 1)
+BEAT = Heartbeat(SELF, PEER, 7, 1, 1, 9)
 
 
 @pytest_asyncio.fixture

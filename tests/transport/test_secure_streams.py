@@ -26,7 +26,7 @@ from tests.transport.members import HELLO, PEER, SELF, FakeMember, encoder, unti
 
 pytestmark = pytest.mark.timeout(30)
 
-BEAT = Heartbeat(SELF, PEER, 7, 1, 1)
+BEAT = Heartbeat(SELF, PEER, 7, 1, 1, 9)
 
 
 @pytest.fixture(autouse=True)
