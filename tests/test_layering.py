@@ -22,7 +22,13 @@ SOURCES: Final = sorted(
 )
 
 # What anything of ours may use: names, numbers, the tree of errors.
-BASE: Final = ("kvraft.types", "kvraft.limits", "kvraft.errors", "kvraft.histogram")
+BASE: Final = (
+    "kvraft.types",
+    "kvraft.limits",
+    "kvraft.errors",
+    "kvraft.histogram",
+    "kvraft.versions",
+)
 
 # Where a module lives -> which modules of ours it may import beside those of its own package. The
 # longest match counts.
@@ -31,6 +37,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "kvraft.limits": (),
     "kvraft.errors": (),
     "kvraft.histogram": (),
+    "kvraft.versions": (),
     "kvraft.clock": (),
     "kvraft.raft": BASE,
     "kvraft.store": BASE,

@@ -8,8 +8,8 @@ from kvraft.api.exchange import HEALTH, Exchange
 from kvraft.api.response import JSON, PLAIN_ERROR, go_json
 from kvraft.api.routes import Router, plain_text
 from kvraft.api.service import Service
+from kvraft.versions import SERVER_VERSION
 
-SERVER_VERSION: Final = "2.3.8"  # the version whose behaviour clients may rely on
 _GET: Final = (b"GET",)
 
 

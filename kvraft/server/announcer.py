@@ -13,14 +13,13 @@ from kvraft.raft.core import Role
 from kvraft.server import membership
 from kvraft.server.ids import format_id
 from kvraft.server.logs import NOTICE, logger
+from kvraft.versions import SERVER_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from kvraft.api.service import MemberInfo
     from kvraft.server.replica import Replica
-
-SERVER_VERSION = "2.3.8"
 
 _log = logger("etcdserver")
 _raft_log = logger("raft")

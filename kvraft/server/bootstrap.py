@@ -28,6 +28,7 @@ from kvraft.server.replica import Replica, ReplicaConfig
 from kvraft.storage import Identity
 from kvraft.store.codec import Restorer
 from kvraft.store.store import Store
+from kvraft.versions import CLUSTER_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from kvraft.store.machine import Machine
 
 FIRST_TERM = 1
-CLUSTER_VERSION = "2.3.0"
 SNAPSHOT_KEEP_ENTRIES = 5000
 """Entries kept in memory behind a snapshot for followers that lag a little; as etcd 2.3."""
 

@@ -12,10 +12,11 @@ asked by a probe: two halves that are forced independently would both go on as t
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from kvraft.limits import FORCE_PROBE_TIMEOUT_MS
+from kvraft.limits import FORCE_PROBE_TIMEOUT_MS, PROBE_BODY_BYTES
 from kvraft.raft.entry import (
     ConfChange,
     ConfChangeKind,
@@ -27,6 +28,7 @@ from kvraft.raft.entry import (
 from kvraft.server import logs, membership
 from kvraft.server.ids import format_id, parse_id
 from kvraft.server.membership import Context
+from kvraft.server.peerdocument import read_body
 from kvraft.server.replay import last_index, members_at
 from kvraft.store.request import Op, Request, encode_request
 
@@ -174,8 +176,8 @@ async def _ask(
     try:
         async with session.get(url + LEADER_PATH, ssl=tls, allow_redirects=False) as answer:
             cluster = answer.headers.get("X-Etcd-Cluster-Id", "")
-            document = await answer.json(content_type=None)
-            if answer.status != 200 or parse_id(cluster) != cluster_id or not document["leader"]:
+            document = json.loads(await read_body(answer, PROBE_BODY_BYTES))
+            if parse_id(cluster) != cluster_id or not document["leader"]:
                 return None
             return Leading(member, url, parse_id(document["leader"]))
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError, TypeError, LookupError):

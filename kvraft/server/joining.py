@@ -11,14 +11,15 @@ import asyncio
 import importlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 from kvraft import limits
 from kvraft.api.service import MemberInfo
 from kvraft.errors import KvraftError
-from kvraft.server.announcer import SERVER_VERSION, release
+from kvraft.server.announcer import release
 from kvraft.server.ids import IdError, format_id, parse_id
+from kvraft.server.peerdocument import read_body
 from kvraft.server.urls import UrlError, parse_urls, resolve_host, same_urls
 from kvraft.storage import Identity
 from kvraft.transport.handshake import (
@@ -29,6 +30,7 @@ from kvraft.transport.handshake import (
     Hello,
     request_head,
 )
+from kvraft.versions import SERVER_VERSION
 
 if TYPE_CHECKING:
     from kvraft.transport.tls import ContextSource
@@ -234,23 +236,12 @@ async def _documents(url: str, context: ContextSource | None) -> RemoteCluster |
         async with aiohttp.ClientSession(connector=connector, trust_env=False) as session:
             async with session.get(f"{url}/members", allow_redirects=False) as answer:
                 cluster_id = parse_id(answer.headers.get("X-Etcd-Cluster-ID", ""))
-                members = read_members(await _body(answer))
+                members = read_members(await read_body(answer, limits.MAX_MEMBERS_BYTES))
             async with session.get(f"{url}/version", allow_redirects=False) as answer:
-                version = read_version(await _body(answer))
+                version = read_version(await read_body(answer, limits.MAX_MEMBERS_BYTES))
     except (aiohttp.ClientError, IdError):
         return None
     return RemoteCluster(cluster_id, members, version)
-
-
-async def _body(answer: Any) -> bytes:
-    if answer.status != 200:
-        raise ValueError(f"status {answer.status}")
-    body: bytes = await answer.content.read(limits.MAX_MEMBERS_BYTES)
-    while more := await answer.content.read(limits.MAX_MEMBERS_BYTES):
-        body += more
-        if len(body) > limits.MAX_MEMBERS_BYTES:
-            raise ValueError("too long")
-    return body
 
 
 def read_members(body: bytes) -> tuple[MemberInfo, ...]:

@@ -33,12 +33,12 @@ from kvraft.server.member import Bound, Member
 from kvraft.server.modes import Mode, StartRefused, refused
 from kvraft.server.notify import Notifier
 from kvraft.server.opening import Opened, open_member
-from kvraft.server.options import ETCD_VERSION
 from kvraft.server.process import How
 from kvraft.server.supervision import Supervision
 from kvraft.server.urls import address
 from kvraft.storage import PosixFiles
 from kvraft.transport.tls import TlsError
+from kvraft.versions import SERVER_VERSION
 
 if TYPE_CHECKING:
     from kvraft.proxy.main import ProxyServer
@@ -344,7 +344,7 @@ def _member(
     )
     version = member.cluster_version
     shown = "to_be_decided" if version is None else version.rpartition(".")[0]
-    _log.info("starting server... [version: %s, cluster version: %s]", ETCD_VERSION, shown)
+    _log.info("starting server... [version: %s, cluster version: %s]", SERVER_VERSION, shown)
     return member
 
 

@@ -32,7 +32,7 @@ from kvraft.raft.core import Role
 from kvraft.raft.message import InstallSnapshot
 from kvraft.server import membership
 from kvraft.server.addressbook import AddressBook
-from kvraft.server.announcer import SERVER_VERSION, Announcer, Downgrade
+from kvraft.server.announcer import Announcer, Downgrade
 from kvraft.server.backup import OnlineBackup
 from kvraft.server.corruption import CorruptionCheck
 from kvraft.server.diagnostics import MemberDiagnostics
@@ -54,6 +54,7 @@ from kvraft.transport.codec import FrameEncoder, MalformedFrame
 from kvraft.transport.hub import PeerHub
 from kvraft.transport.listener import Document, PeerConnection, peer_protocol_factory
 from kvraft.transport.snapshot import confirm, items
+from kvraft.versions import SERVER_VERSION
 
 if TYPE_CHECKING:
     from kvraft.clock import Clock

@@ -23,6 +23,7 @@ from kvraft.server.durations import go_duration
 from kvraft.server.ids import format_id
 from kvraft.server.logs import logger
 from kvraft.server.metrics import Probe
+from kvraft.server.peerdocument import read_body
 from kvraft.storage import PosixFiles
 from kvraft.transport.handshake import HandshakeError
 from kvraft.transport.peer import context_for
@@ -120,7 +121,7 @@ class Observer:
             began = self._wall_clock()
             began_s = self._metrics.now_s()
             async with session.get(f"{url}/raft/probing", ssl=context or True) as answer:
-                body = await answer.content.read(limits.PROBE_BODY_BYTES)
+                body = await read_body(answer, limits.PROBE_BODY_BYTES)
             took_s = self._metrics.now_s() - began_s
             there = datetime.fromisoformat(json.loads(body)["Now"])
             ahead_s = (there - began).total_seconds() - took_s / 2

@@ -15,8 +15,8 @@ from typing import Final, NamedTuple
 from kvraft import __version__
 from kvraft.server import flags
 from kvraft.server.flags import Flag, FlagSet, Value
+from kvraft.versions import SERVER_VERSION
 
-ETCD_VERSION: Final = "2.3.8"  # the server whose behaviour this one has
 DEFAULT_NAME: Final = "default"
 DEFAULT_PEER_URLS: Final = ("http://localhost:2380", "http://localhost:7001")
 DEFAULT_CLIENT_URLS: Final = ("http://localhost:2379", "http://localhost:4001")
@@ -305,7 +305,7 @@ def help_text() -> str:
 def version_text() -> str:
     """What `--version` prints; tools read its first line only."""
     return (
-        f"etcd Version: {ETCD_VERSION}\n"
+        f"etcd Version: {SERVER_VERSION}\n"
         f"kvraft Version: {__version__}\n"
         f"Python Version: {platform.python_implementation()} {platform.python_version()}\n"
         f"OS/Arch: {sys.platform}/{platform.machine()}\n"

@@ -21,6 +21,7 @@ from kvraft.server.replica import ReplicaConfig
 from kvraft.store.codec import MACHINE, NODES
 from kvraft.store.request import Op, Request, decode_request
 from kvraft.store.store import Store
+from kvraft.versions import CLUSTER_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,7 +38,7 @@ _CONFIG: Final = ReplicaConfig(
     request_timeout_ms=1000,
     snapshot_count=1 << 62,
     snapshot_keep_entries=0,
-    cluster_version=bootstrap.CLUSTER_VERSION,
+    cluster_version=CLUSTER_VERSION,
 )
 
 

@@ -15,7 +15,7 @@ from kvraft import limits
 from kvraft.server import logs
 from kvraft.server.modes import refused
 from kvraft.server.notify import Notifier
-from kvraft.storage import PosixFiles
+from kvraft.server.observing import count_descriptors
 
 _TICK_S: Final = 1.0
 _WAITING_TICK_S: Final = 0.05
@@ -25,7 +25,6 @@ EXTEND_EVERY_S: Final = 30.0
 _DESCRIPTOR_CHECK_S: Final = 5.0
 _DESCRIPTOR_WARNING_S: Final = 60.0
 """Once a minute is enough for a warning that stays true."""
-_DESCRIPTORS: Final = "/dev/fd"
 
 _log = logs.logger("etcdserver")
 
@@ -89,7 +88,7 @@ class Supervision:
         limit, _hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if limit == resource.RLIM_INFINITY:
             return
-        used = await asyncio.to_thread(_used_descriptors)
+        used = await asyncio.to_thread(count_descriptors)
         now_s = asyncio.get_running_loop().time()
         if used >= limit // 5 * 4 and now_s >= self._next_warning_s:
             self._next_warning_s = now_s + _DESCRIPTOR_WARNING_S
@@ -122,10 +121,3 @@ def check_descriptor_limit() -> None:
             f"file descriptor limit[{soft}] of etcd process is too low, and should be set higher "
             f"than {limits.RESERVED_DESCRIPTORS} to ensure internal usage"
         )
-
-
-def _used_descriptors() -> int:
-    try:
-        return len(PosixFiles().list_dir(_DESCRIPTORS))
-    except OSError:
-        return 0
