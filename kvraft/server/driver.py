@@ -17,18 +17,16 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequenc
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from kvraft import limits
 from kvraft.errors import DiskFull, StorageError
 from kvraft.raft.core import Role
 from kvraft.raft.errors import ProposalRefused
 from kvraft.raft.message import InstallSnapshot
-from kvraft.server.diskthread import DiskThread
+from kvraft.server.diskthread import DiskThread, MakeQueue
 from kvraft.server.logs import logger
 from kvraft.server.metrics import SnapshotTimer
 from kvraft.transport.handshake import HandshakeError
-from kvraft.transport.snapshot import send_snapshot
 
 if TYPE_CHECKING:
     from kvraft.raft.entry import Entry, HardState, SnapshotMeta
@@ -38,8 +36,7 @@ if TYPE_CHECKING:
     from kvraft.server.replica import Frame, Replica, SnapshotJob
     from kvraft.storage import Storage
     from kvraft.store.store import Store
-    from kvraft.transport.codec import FrameEncoder
-    from kvraft.transport.hub import PeerHub
+    from kvraft.transport.links import PeerLinks
 
 _log = logger("etcdserver")
 _file_log = logger("fileutil")
@@ -55,7 +52,6 @@ class Driver:
         self,
         replica: Replica,
         storage: Storage,
-        encoder: FrameEncoder,
         stats: PeerStats,
         metrics: Metrics,
         *,
@@ -65,11 +61,11 @@ class Driver:
         addresses: Callable[[], Mapping[int, Sequence[str]]],
         max_snapshots: int,
         max_wals: int,
+        make_queue: MakeQueue = DiskThread,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._replica = replica
         self._storage = storage
-        self._encoder = encoder
         self._stats = stats
         self._metrics = metrics
         self._on_fatal = on_fatal
@@ -78,12 +74,12 @@ class Driver:
         self._addresses = addresses
         self._max_snapshots = max_snapshots
         self._max_wals = max_wals
-        self._hub: PeerHub | None = None
+        self._hub: PeerLinks | None = None
         self._members_seen: object = None
         self._leadership_seen: object = None
         self._refused_seen: object = None
-        self._wal_thread = DiskThread(self._loop, "kvraft-wal")
-        self._snapshot_thread = DiskThread(self._loop, "kvraft-snapshot")
+        self._wal_queue = make_queue(self._loop, "kvraft-wal")
+        self._snapshot_queue = make_queue(self._loop, "kvraft-snapshot")
         self._scheduled = False
         self._stopped = False
         self._halted = False  # stopped or paused
@@ -97,7 +93,7 @@ class Driver:
 
     # --- life ---------------------------------------------------------------------------
 
-    def start(self, hub: PeerHub) -> None:
+    def start(self, hub: PeerLinks) -> None:
         """Begin to tick."""
         self._metrics.wal_last_index = self._replica.core.log.last
         self._hub = hub
@@ -116,18 +112,24 @@ class Driver:
         while core.role == Role.LEADER and self._loop.time() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(self._tick_seconds / 20)
 
-    async def stop(self) -> None:
-        """End everything; what was submitted to the disk is finished first."""
+    def end(self) -> None:
+        """From here on nothing is sent, written or acknowledged; whoever waits is told so."""
+        if self._stopped:
+            return
         self._stopped = self._halted = True
         self._held.clear()
         if self._tick_handle is not None:
             self._tick_handle.cancel()
         for task in self._tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
         self._replica.stop()
-        await self._loop.run_in_executor(None, self._wal_thread.close)
-        await self._loop.run_in_executor(None, self._snapshot_thread.close)
+
+    async def stop(self) -> None:
+        """End everything; what was submitted to the disk is finished first."""
+        self.end()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._wal_queue.close()
+        await self._snapshot_queue.close()
 
     def pause(self) -> None:
         """Stand still as a process does that got SIGSTOP: frames wait, no tick comes.
@@ -178,7 +180,7 @@ class Driver:
 
     async def run_snapshot_job(self, job: Callable[[], Any]) -> Any:
         """Run a blocking job of a snapshot transfer, in order with the others."""
-        return await self._snapshot_thread.run(job)
+        return await self._snapshot_queue.run(job)
 
     def fail(self, error: BaseException) -> None:
         """The data directory cannot be trusted any more: end the member."""
@@ -299,7 +301,7 @@ class Driver:
             return monotonic() - began_s
 
         self._metrics.saving()
-        self._wal_thread.submit(job, lambda took, error: self._saved(persist, job, took, error))
+        self._wal_queue.submit(job, lambda took, error: self._saved(persist, job, took, error))
 
     def _saved(
         self, persist: Persist, job: Callable[[], float], took_s: float, error: BaseException | None
@@ -321,7 +323,7 @@ class Driver:
             self._refuse_writes(error)
             self._loop.call_later(
                 limits.DISK_FULL_RETRY_MS / 1000,
-                self._wal_thread.submit,
+                self._wal_queue.submit,
                 job,
                 lambda took, again: self._saved(persist, job, took, again),
             )
@@ -348,7 +350,7 @@ class Driver:
             if error is not None and not isinstance(error, DiskFull) and not self._stopped:
                 self._on_fatal(error)
 
-        self._wal_thread.submit(lambda: storage.save(state, [], False), finished)
+        self._wal_queue.submit(lambda: storage.save(state, [], False), finished)
 
     def _refuse_writes(self, error: DiskFull) -> None:
         if not self._replica.disk_full:
@@ -373,7 +375,7 @@ class Driver:
 
     async def _take_snapshot(self, job: SnapshotJob) -> None:
         """Encode on the loop, a short slice at a time; write in a thread of its own."""
-        run = self._snapshot_thread.run
+        run = self._snapshot_queue.run
         storage = self._storage
         timer = SnapshotTimer(self._metrics)
         try:
@@ -402,7 +404,7 @@ class Driver:
 
     async def _purge(self) -> None:
         purge = partial(self._storage.purge, self._max_snapshots, self._max_wals)
-        for path in await self._snapshot_thread.run(purge):
+        for path in await self._snapshot_queue.run(purge):
             _file_log.info("purged file %s successfully", path)
 
     def _start_transfer(self, message: InstallSnapshot) -> None:
@@ -415,14 +417,7 @@ class Driver:
         ok = False
         began_ns = self._stats.now_ns()
         try:
-            url = self._hub.reached(message.to)
-            if url:
-                chunks = self._read_chunks(message.meta)
-                hello = self._hub.hello(message.to)
-                await send_snapshot(
-                    urlsplit(url), hello, message, chunks, self._encoder, self._hub.context
-                )
-                ok = True
+            ok = await self._hub.send_snapshot(message, self._read_chunks(message.meta))
         except (OSError, TimeoutError, HandshakeError, StorageError) as error:
             _log.warning("cannot send a snapshot to member %x: %s", message.to, error)
         finally:
@@ -434,7 +429,7 @@ class Driver:
             self.wake()
 
     async def _read_chunks(self, meta: SnapshotMeta) -> AsyncIterator[bytes]:
-        run = self._snapshot_thread.run
+        run = self._snapshot_queue.run
         chunks = self._storage.read_snapshot(meta)
         while (chunk := await run(lambda: next(chunks, None))) is not None:
             yield chunk

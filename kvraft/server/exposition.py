@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from kvraft.server.peerstats import PeerStats
     from kvraft.server.replica import Replica
     from kvraft.store.stats import Stats
-    from kvraft.transport.hub import PeerHub
+    from kvraft.transport.links import PeerLinks
 
 _Labels = tuple[str, ...]
 _SENT_LABELS: Final = ("sendingType", "remoteID", "msgType")
@@ -86,7 +86,7 @@ class Parts(NamedTuple):
 
     member_id: int
     replica: Replica
-    hub: PeerHub
+    hub: PeerLinks
     peers: PeerStats
     metrics: Metrics
 

@@ -10,7 +10,7 @@ import asyncio
 import json
 import socket
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -36,6 +36,7 @@ from kvraft.server.announcer import Announcer, Downgrade
 from kvraft.server.backup import OnlineBackup
 from kvraft.server.corruption import CorruptionCheck
 from kvraft.server.diagnostics import MemberDiagnostics
+from kvraft.server.diskthread import DiskThread, MakeQueue
 from kvraft.server.driver import Driver
 from kvraft.server.durations import go_duration
 from kvraft.server.exposition import Parts, own_version
@@ -65,6 +66,8 @@ if TYPE_CHECKING:
     from kvraft.store.request import Request
     from kvraft.store.store import Store
     from kvraft.transport.handshake import Hello
+    from kvraft.transport.links import PeerLinks
+    from kvraft.transport.memory import MemoryNetwork
     from kvraft.transport.tls import Tls
 
 _STATES = {Role.LEADER: "StateLeader", Role.FOLLOWER: "StateFollower"}
@@ -92,11 +95,14 @@ class Member:
         tls: Tls | None = None,
         on_removed: Callable[[], None] = lambda: None,
         known_members: Iterable[MemberInfo] = (),
+        network: MemoryNetwork | None = None,
+        make_queue: MakeQueue = DiskThread,
     ) -> None:
         """`tls`: of the peer side; without it the member neither serves nor dials https.
 
         `on_removed` is called some time after this member has been removed from its cluster;
-        `known_members` are those that a joining member was told of.
+        `known_members` are those that a joining member was told of; `network`: where the others
+        are, if they all run in this process; `make_queue`: where disk calls are made.
         """
         self._tls = tls
         self.member_id = identity.member_id
@@ -111,11 +117,9 @@ class Member:
         self._storage = storage
         self._stats = PeerStats(clock)
         self.metrics = Metrics(clock, replica.config.tick_ms)
-        encoder = FrameEncoder(FRAME_NUMBERS)
         self._driver = Driver(
             replica,
             storage,
-            encoder,
             self._stats,
             self.metrics,
             on_fatal=on_fatal,
@@ -124,16 +128,10 @@ class Member:
             on_removed=on_removed,
             max_snapshots=max_snapshots,
             max_wals=max_wals,
+            make_queue=make_queue,
         )
-        self._hub = PeerHub(
-            identity.cluster_id,
-            identity.member_id,
-            encoder,
-            on_unreachable=self._peer_unreachable,
-            on_state=self._peer_state,
-            on_removed=self._told_of_removal,
-            context=None if tls is None else tls.client_context,
-        )
+        self._observer: Observer | None = None
+        self._hub = self._links(identity, network)
         self.diagnostics = MemberDiagnostics(
             Parts(identity.member_id, replica, self._hub, self._stats, self.metrics)
         )
@@ -145,12 +143,29 @@ class Member:
             wake=self._driver.wake,
             on_fatal=on_fatal,
         )
-        self._observer = Observer(self._hub, self.metrics, self._other_members)
+        self._campaigns: list[asyncio.TimerHandle] = []
         self._peer_servers: list[Listener] = []
         self._peer_connections: set[PeerConnection] = set()
         self._reception: asyncio.Task[object] | None = None
         self._started = datetime.now(UTC)
         self._leader_started = self._started
+
+    def _links(self, identity: Identity, network: MemoryNetwork | None) -> PeerLinks:
+        if network is not None:
+            return network.join(
+                self, on_unreachable=self._peer_unreachable, on_removed=self._told_of_removal
+            )
+        hub = PeerHub(
+            identity.cluster_id,
+            identity.member_id,
+            FrameEncoder(FRAME_NUMBERS),
+            on_unreachable=self._peer_unreachable,
+            on_state=self._peer_state,
+            on_removed=self._told_of_removal,
+            context=None if self._tls is None else self._tls.client_context,
+        )
+        self._observer = Observer(hub, self.metrics, self._other_members)
+        return hub
 
     # --- life ---------------------------------------------------------------------------
 
@@ -168,7 +183,8 @@ class Member:
             server = await listen(loop, factory, where.host, where.port, context, sockets=sockets)
             self._peer_servers.append(server)
         self._driver.start(self._hub)
-        self._observer.start()
+        if self._observer is not None:
+            self._observer.start()
 
     def campaign_when_new(self, founders: Sequence[int]) -> None:
         """In a cluster that has never had a leader, do not wait for an election timeout.
@@ -181,7 +197,8 @@ class Member:
         step = self._replica.config.tick_ms / 1000
         rounds = self._replica.config.election_ticks
         for attempt in range(0, rounds, len(founders)):
-            loop.call_later((rank + attempt) * step, self._campaign_if_leaderless)
+            delay_s = (rank + attempt) * step
+            self._campaigns.append(loop.call_later(delay_s, self._campaign_if_leaderless))
         if len(founders) == 1:
             self._campaign_if_leaderless()
 
@@ -189,8 +206,8 @@ class Member:
         """The only voter of a cluster need not wait for anybody after a restart."""
         loop = asyncio.get_running_loop()
         for tick in range(1, self._replica.config.election_ticks):
-            delay = tick * self._replica.config.tick_ms / 10_000
-            loop.call_later(delay, self._campaign_if_alone)
+            delay_s = tick * self._replica.config.tick_ms / 10_000
+            self._campaigns.append(loop.call_later(delay_s, self._campaign_if_alone))
 
     async def transfer_leadership(self) -> None:
         """Hand over before stopping, if this member leads."""
@@ -210,15 +227,22 @@ class Member:
         self._driver.wake()
         return done
 
+    def end(self) -> None:
+        """Take part in nothing any more, as if the power had failed; `stop` is still due."""
+        self._driver.end()
+
     async def stop(self) -> None:
         """Leave the network and close the data directory."""
+        for campaign in self._campaigns:
+            campaign.cancel()
         for server in self._peer_servers:
             server.close()
         for connection in list(self._peer_connections):
             connection.abort()
         if self._reception is not None:
             await _cancel(self._reception)
-        await self._observer.stop()
+        if self._observer is not None:
+            await self._observer.stop()
         await self.corruption.stop()
         await self._driver.stop()
         await self._hub.close()
@@ -370,7 +394,12 @@ class Member:
     async def receive_snapshot(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        """Store a snapshot and read it into a new store, chunk by chunk.
+        """See `PeerPort.receive_snapshot`."""
+        if await self.take_snapshot(_snapshot_parts(reader, self.member_id)):
+            await confirm(writer)
+
+    async def take_snapshot(self, parts: AsyncIterator[InstallSnapshot | bytes]) -> bool:
+        """Store a snapshot and read it into a new store, chunk by chunk; whether that went well.
 
         One at a time, which bounds the memory: the newest, since whoever sends a second one has
         given up the first.
@@ -379,31 +408,30 @@ class Member:
         if previous is not None:
             await _cancel(previous)
         try:
-            message, store = await self._read_snapshot(reader)
+            message, store = await self._read_snapshot(parts)
         except (OSError, TimeoutError, MalformedFrame, CorruptSnapshot, DiskFull) as error:
             _log.warning("a snapshot from the leader could not be taken: %s", error)
-            return
+            return False
         except StorageError as error:
             self._driver.fail(error)
-            return
+            return False
         finally:
             if self._reception is asyncio.current_task():
                 self._reception = None
         self._driver.receive_snapshot(message, store)
-        await confirm(writer)
+        return True
 
-    async def _read_snapshot(self, reader: asyncio.StreamReader) -> tuple[InstallSnapshot, Store]:
-        stream = items(reader)
-        message = _install_message(await anext(stream), self.member_id)
+    async def _read_snapshot(
+        self, parts: AsyncIterator[InstallSnapshot | bytes]
+    ) -> tuple[InstallSnapshot, Store]:
+        message = await anext(parts)
+        assert type(message) is InstallSnapshot, "a snapshot begins with its message"
         run = self._driver.run_snapshot_job
         file = await run(partial(self._storage.snapshot_writer, message.meta))
         restorer = Restorer()
         try:
-            async for chunk in stream:
-                if chunk is None:
-                    break
-                if type(chunk) is not bytes:
-                    raise MalformedFrame("a snapshot chunk is no byte string")
+            async for chunk in parts:
+                assert type(chunk) is bytes, "and goes on with its content"
                 await run(partial(file.write, chunk))
                 restorer.feed(chunk)
             store = restorer.finish()
@@ -492,6 +520,20 @@ class Member:
 async def _cancel(task: asyncio.Task[object]) -> None:
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+async def _snapshot_parts(
+    reader: asyncio.StreamReader, member_id: int
+) -> AsyncIterator[InstallSnapshot | bytes]:
+    """What another member sends, checked; raises as `items` does."""
+    stream = items(reader)
+    yield _install_message(await anext(stream), member_id)
+    async for chunk in stream:
+        if chunk is None:
+            return
+        if type(chunk) is not bytes:
+            raise MalformedFrame("a snapshot chunk is no byte string")
+        yield chunk
 
 
 def _install_message(item: object, member_id: int) -> InstallSnapshot:

@@ -1,21 +1,24 @@
-"""All remote members: whom to dial, and which frame goes to whom."""
+"""All remote members over sockets: whom to dial, and which frame goes to whom."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from kvraft.transport.handshake import Hello
 from kvraft.transport.peer import Peer
+from kvraft.transport.snapshot import send_snapshot
 
 if TYPE_CHECKING:
+    from kvraft.raft.message import InstallSnapshot
     from kvraft.transport.codec import Frame, FrameEncoder
     from kvraft.transport.tls import ContextSource
 
 
 class PeerHub:
-    """The peers of one member; follows the membership."""
+    """The peers of one member; follows the membership. Implements `PeerLinks`."""
 
     def __init__(
         self,
@@ -90,6 +93,15 @@ class PeerHub:
             peer = self._peers.get(member_id)
             if peer is not None:
                 peer.send(batch)
+
+    async def send_snapshot(self, message: InstallSnapshot, chunks: AsyncIterator[bytes]) -> bool:
+        """See `PeerLinks.send_snapshot`; over a connection of its own."""
+        url = self.reached(message.to)
+        if not url:
+            return False
+        hello = self.hello(message.to)
+        await send_snapshot(urlsplit(url), hello, message, chunks, self._encoder, self.context)
+        return True
 
     async def close(self) -> None:
         """Hang up everywhere."""

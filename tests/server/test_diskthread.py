@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from kvraft.server.diskthread import DiskThread
+from kvraft.server.diskthread import DiskThread, InlineQueue
 
 
 @pytest_asyncio.fixture
 async def disk() -> AsyncIterator[DiskThread]:
     thread = DiskThread(asyncio.get_running_loop(), "test-disk")
     yield thread
-    await asyncio.to_thread(thread.close)
+    await thread.close()
 
 
 @pytest.mark.asyncio
@@ -80,5 +80,24 @@ async def test_closing_finishes_what_was_submitted() -> None:
     done: list[int] = []
     for number in range(100):
         thread.submit(partial(done.append, number), lambda *_: None)
-    await asyncio.to_thread(thread.close)
+    await thread.close()
     assert done == list(range(100))
+
+
+@pytest.mark.asyncio
+async def test_an_inline_queue_runs_nothing_within_submit_and_keeps_the_order() -> None:
+    queue = InlineQueue(asyncio.get_running_loop(), "test-disk")
+    order: list[str] = []
+    for number in range(3):
+        queue.submit(partial(order.append, f"run {number}"), lambda *_: order.append("reported"))
+    assert order == []
+    with pytest.raises(OSError, match="no such disk"):
+        await queue.run(_fail)
+    assert order == ["run 0", "reported", "run 1", "reported", "run 2", "reported"]
+    queue.submit(partial(order.append, "last"), lambda *_: None)
+    await queue.close()
+    assert order[-1] == "last"
+
+
+def _fail() -> None:
+    raise OSError("no such disk")

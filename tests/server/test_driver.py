@@ -16,10 +16,10 @@ from kvraft.api.service import Unavailable
 from kvraft.errors import DiskFailed
 from kvraft.raft.entry import SnapshotMeta
 from kvraft.raft.message import InstallSnapshot
-from kvraft.server import driver
 from kvraft.server.frames import FRAME_NUMBERS
 from kvraft.storage import Storage
 from kvraft.store.event import Event
+from kvraft.transport import hub
 from kvraft.transport.codec import FrameEncoder
 from kvraft.transport.handshake import HandshakeError, Hello
 from kvraft.transport.snapshot import send_snapshot
@@ -288,7 +288,7 @@ async def test_a_transfer_that_fails_in_an_unknown_way_is_repeated(
             raise RuntimeError("the handler is closed")
         await send_snapshot(*given)
 
-    monkeypatch.setattr(driver, "send_snapshot", transfer)
+    monkeypatch.setattr(hub, "send_snapshot", transfer)
     # The loop reports what its tasks did not catch; here that is the point.
     asyncio.get_running_loop().set_exception_handler(lambda *_: None)
     async with running(3, tmp_path, snapshot_count=20, snapshot_keep_entries=0) as cluster:
