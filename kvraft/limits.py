@@ -216,3 +216,26 @@ MAX_AUTH_RECORDS: Final = 10_000  # users and roles: they all stand in one chunk
 AUTH_INLINE_RECORDS: Final = 500  # longer lists of users or roles are made in a thread: 3 ms
 MAX_RECORD_ATTEMPTS: Final = 200  # of one change that others keep overtaking; one of them succeeds
 GUEST_LOG_INTERVAL_S: Final = 1  # the line about anonymous requests: not for each of thousands
+
+# --- client ----------------------------------------------------------------------------
+CLIENT_MAX_ANSWER_BYTES: Final = 1 << 30  # one document: a tree of some millions of keys
+CLIENT_MAX_REFUSAL_BYTES: Final = 64 << 10  # what is read of an answer that is no success
+CLIENT_PARSE_INLINE_BYTES: Final = 64 << 10  # longer documents are parsed in a thread: 1 ms
+CLIENT_SHOWN_BYTES: Final = 200  # of an answer nobody understands, in the message of an error
+CLIENT_MAX_REDIRECTS: Final = 5  # of one request; a proxy or standby needs one
+CLIENT_ROUNDS: Final = 3  # over all endpoints; a cluster that refuses so often is down, say so
+CLIENT_ROUND_PAUSE_S: Final = 0.1  # before the second round, doubled before each further one
+CLIENT_BACKOFF_MIN_S: Final = 0.5  # an endpoint that failed is not asked first for so long
+CLIENT_BACKOFF_MAX_S: Final = 30  # and so long if it goes on failing
+CLIENT_MIN_SHARE_S: Final = 0.5  # of the time left, for one endpoint of many: quorum reads need it
+CLIENT_SYNC_INTERVAL_S: Final = 60  # members change rarely; an old list still finds one of them
+CLIENT_IDLE_S: Final = 30  # a kept connection; less than servers and most balancers allow
+CLIENT_TCP_PROBE_S: Final = 15  # keep-alive, so that a watch notices a machine that is gone
+CLIENT_WATCH_PAUSE_MIN_S: Final = 0.05  # a watch that fails tries again after so long
+CLIENT_WATCH_PAUSE_MAX_S: Final = 5  # and at least so often, while the cluster is away
+CLIENT_WATCH_STEADY_S: Final = 1  # a poll that lasted so long was no failure: no pause after it
+CLIENT_WATCH_HEAD_S: Final = 5  # for the head of a poll; also for a proxy that holds it back
+CLIENT_WATCH_SETTLED_S: Final = 5  # of silence after its head: a poll found nothing in the history
+CLIENT_WATCH_QUIET_MAX_S: Final = 60  # between two looks at how far a quiet watch has fallen behind
+CLIENT_WATCH_BEHIND: Final = 250  # events of others after which a quiet poll is renewed
+CLIENT_WATCH_TOO_FAR: Final = 800  # of the 1000 a server keeps: renewing might find them cleared

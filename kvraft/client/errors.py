@@ -3,8 +3,8 @@
     ClientError
     +-- EtcdError             the server refused: nothing was done; carries code, cause, index
     |   +-- KeyNotFound 100, CompareFailed 101, NotAFile 102, NotADirectory 104, KeyExists 105,
-    |   |   RootReadOnly 107, DirectoryNotEmpty 108, Unauthorized 110, ValueRequired 200,
-    |   |   InvalidRequest (203 to 211), WatcherCleared 400, EventIndexCleared 401
+    |   |   RootReadOnly 107, DirectoryNotEmpty 108, Unauthorized 110, ValueRequired 200, 201,
+    |   |   InvalidRequest (202 to 212), WatcherCleared 400, EventIndexCleared 401
     |   +-- AuthError           the auth routes refused; a text, no code
     |   +-- MembershipError     the members routes refused; a text, no code
     +-- DidNotHappen          no server took the request; it may be repeated
@@ -77,11 +77,11 @@ class Unauthorized(EtcdError):
 
 
 class ValueRequired(EtcdError):
-    """200: a value is missing."""
+    """200, 201: a value is missing; 201 is about the one to compare with, which may not be ""."""
 
 
 class InvalidRequest(EtcdError):
-    """203 to 211: a parameter is malformed or does not go with the others."""
+    """202 to 212: a parameter is malformed or does not go with the others."""
 
 
 class WatcherCleared(EtcdError):
@@ -122,9 +122,10 @@ _BY_CODE: Final[dict[int, type[EtcdError]]] = {
     108: DirectoryNotEmpty,
     110: Unauthorized,
     200: ValueRequired,
+    201: ValueRequired,
     400: WatcherCleared,
     401: EventIndexCleared,
-    **dict.fromkeys(range(203, 212), InvalidRequest),
+    **dict.fromkeys(range(202, 213), InvalidRequest),
 }
 
 
