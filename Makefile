@@ -14,7 +14,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help venv run test fmt lint types layering unit test-slow scenarios conformance \
-        integration sim mutants crash changing rolling bench cover upgrade clean
+        integration sim mutants crash changing rolling bench cover docs examples upgrade clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -91,6 +91,13 @@ cover: $(READY) ## the tests with coverage
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 	$(BIN)/coverage html --quiet
+
+docs: $(READY) ## the manual, into docs/_build/html
+	@$(BIN)/python -m sphinx -q -W --keep-going -c docs -d docs/_build/trees . docs/_build/html
+	@echo "open docs/_build/html/docs/index.html"
+
+examples: $(READY) ## run the manual's examples (ARGS=--update: renew what they show)
+	$(BIN)/python -m tests.docs $(ARGS)
 
 upgrade: ## take the newest versions of everything into constraints.txt
 	$(PYTHON) -m venv --clear $(VENV)

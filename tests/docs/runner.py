@@ -1,0 +1,296 @@
+"""Runs all blocks of a page in order and says where it shows something else than happens."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+from benchmarks.members import call, free_ports
+from tests.docs import markdown
+from tests.docs.compare import renewed, same
+from tests.docs.markdown import RUNNABLE, Block, Page, Typed
+from tests.docs.playground import CLIENT_PORTS, Playground
+from tests.docs.ports import Ports
+from tests.docs.programs import Programs
+from tests.docs.shell import Shell, ShellError
+
+ROOT: Final = Path(__file__).parent.parent.parent
+PAGES_ROOT = ROOT  # what the names of pages are relative to
+COMMAND_TIMEOUT_S: Final = 30.0
+STARTED_TIMEOUT_S: Final = 20.0  # a server has to show what the page says
+PRINTED_TIMEOUT_S: Final = 5.0  # another terminal's output
+BEGUN_S: Final = 1.5  # until another terminal watches; one that does not watch has begun then
+POLL_S: Final = 0.01
+
+
+@dataclass
+class Report:
+    """What became of a page's blocks; `replaced` are new lines for a run of old ones."""
+
+    ran: int = 0
+    left_out: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    # first line (from 0), line after the last, what should stand there
+    replaced: list[tuple[int, int, list[str]]] = field(default_factory=list)
+
+
+def pages() -> list[Path]:
+    """All pages whose examples are run."""
+    made = ROOT / "docs" / "_build"
+    found = [p for p in (ROOT / "docs").rglob("*.md") if made not in p.parents]
+    return [ROOT / "README.md", *sorted(found)]
+
+
+def run_page(path: Path, playground: Playground, *, renew: bool = False) -> Report:
+    """Run a page; with `renew`, its lines are replaced by what really happened."""
+    text = path.read_text("utf-8")
+    page = markdown.parse(text)
+    report = Report()
+    if any(_is_run(page, block) for block in page.blocks):
+        with tempfile.TemporaryDirectory(prefix="kvraft-page-") as folder:
+            ports = Ports({}, _free_port)
+            if page.mark != "own servers":
+                playground.reset()
+                ports = playground.ports()
+            run = _Run(path, Path(folder), ports, report)
+            try:
+                for block in page.blocks:
+                    run.block(page, block)
+                run.finish_waiting()
+            finally:
+                run.close()
+    else:
+        _count_left_out(page, report)
+    if renew and report.replaced:
+        path.write_text(_rewritten(text, report), "utf-8")
+    return report
+
+
+def _is_run(page: Page, block: Block) -> bool:
+    left_out = page.mark == "not run" or block.mark == "not run"
+    return not left_out and block.language in RUNNABLE
+
+
+def _count_left_out(page: Page, report: Report) -> None:
+    for block in page.blocks:
+        if block.language in RUNNABLE:
+            report.left_out.append(block.argument if block.mark == "not run" else page.argument)
+
+
+def _rewritten(text: str, report: Report) -> str:
+    lines = text.split("\n")
+    for start, end, new in sorted(report.replaced, reverse=True):
+        lines[start:end] = new
+    return "\n".join(lines)
+
+
+@dataclass
+class _Waiting:
+    """A block in another terminal, whose output is still to come."""
+
+    shell: Shell
+    block: Block
+    typed: Typed
+
+
+class _Run:
+    """One page on its way."""
+
+    def __init__(self, path: Path, folder: Path, ports: Ports, report: Report) -> None:
+        self._path = path
+        self._folder = folder
+        self._ports = ports
+        self._report = report
+        self._shell: Shell | None = None
+        self._programs: Programs | None = None
+        self._servers: list[Shell] = []
+        self._waiting: list[_Waiting] = []
+
+    def close(self) -> None:
+        """End everything the page has started."""
+        if self._programs is not None:
+            self._programs.close()
+        for shell in (self._shell, *self._servers, *(w.shell for w in self._waiting)):
+            if shell is not None:
+                shell.close()
+
+    def block(self, page: Page, block: Block) -> None:
+        """One block, in the way that its mark asks for."""
+        if block.mark == "file":
+            text = self._ports.to_real("\n".join(block.text) + "\n")
+            target = self._folder / block.argument
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text, "utf-8")
+            self._report.ran += 1
+            return
+        if block.language not in RUNNABLE:
+            return
+        if not _is_run(page, block):
+            self._report.left_out.append(block.argument or page.argument)
+            return
+        self._report.ran += 1
+        if block.mark == "another terminal":
+            self._begin(block)
+            return
+        if block.mark == "stays":
+            self._serve(block)
+        elif block.language == "python":
+            self._program(block)
+        else:
+            self._console(block)
+        self.finish_waiting()
+
+    # --- shells ---------------------------------------------------------------------------
+
+    def _new_shell(self) -> Shell:
+        binaries = Path(sys.executable).parent
+        url = self._ports.url(2379)
+        environment = {
+            "PATH": f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}",
+            "HOME": str(self._folder),
+            "LANG": "C.UTF-8",
+            "TERM": "dumb",
+            "COLUMNS": "80",
+            "ETCDCTL_API": "2",
+            "ETCDCTL_ENDPOINTS": url,
+            "PYTHONPATH": str(ROOT),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        return Shell(self._folder, environment)
+
+    def _console(self, block: Block) -> None:
+        if self._shell is None:
+            self._shell = self._new_shell()
+        if block.language == "sh":
+            status = self._run_in(self._shell, "\n".join(block.text), block.line)
+            if status not in (0, None):
+                printed = "\n".join(self._shell.output())
+                self._fail(block.line, f"exit code {status}\n{printed}")
+            self._shell.output()
+            return
+        line = block.line
+        for typed in markdown.typed(block):
+            self._run_in(self._shell, typed.command, line + 1)
+            line += len(typed.shown)
+            self._compare(line, typed, self._printed(self._shell))
+            line += len(typed.expected)
+
+    def _run_in(self, shell: Shell, command: str, line: int) -> int | None:
+        try:
+            return shell.run(self._ports.to_real(command), COMMAND_TIMEOUT_S)
+        except ShellError as error:
+            self._fail(line, str(error))
+            self._servers.append(shell)  # closed at the end
+            self._shell = self._new_shell()
+            return None
+
+    def _printed(self, shell: Shell) -> list[str]:
+        return self._ports.to_documented(shell.output())
+
+    def _begin(self, block: Block) -> None:
+        """Start what another terminal shows, and wait until it watches, or for a moment."""
+        before = self._watchers()
+        shell = self._new_shell()
+        (typed,) = markdown.typed(block)
+        shell.begin(self._ports.to_real(typed.command))
+        self._waiting.append(_Waiting(shell, block, typed))
+        _until(lambda: self._watchers() > before, BEGUN_S)
+
+    def _watchers(self) -> int:
+        """How many watches are open at all members."""
+        total = 0
+        for port in CLIENT_PORTS:
+            with contextlib.suppress(OSError, TypeError, KeyError):  # there may be fewer members
+                answer = call(self._ports.url(port), "GET", "/v2/stats/store", timeout_s=1)
+                total += int(answer.body["watchers"])
+        return total
+
+    def finish_waiting(self) -> None:
+        """Look at the other terminals, and close them."""
+        for waiting in self._waiting:
+            shell = waiting.shell
+            _until(partial(self._shows, shell, waiting.typed.expected), PRINTED_TIMEOUT_S)
+            line = waiting.block.line + len(waiting.typed.shown)
+            self._compare(line, waiting.typed, self._printed(shell))
+            shell.close()
+        self._waiting.clear()
+
+    def _shows(self, shell: Shell, expected: list[str]) -> bool:
+        return same(expected, self._ports.to_documented(shell.peek()))
+
+    def _serve(self, block: Block) -> None:
+        """Start a server: its block shows what it prints when it is there."""
+        shell = self._new_shell()
+        self._servers.append(shell)
+        (typed,) = markdown.typed(block)
+        shell.begin(self._ports.to_real(typed.command))
+
+        def shown() -> bool:
+            lines = shell.peek()
+            ports = Ports({}, lambda: 0)
+            ports.learn(typed.expected, lines)
+            return same(typed.expected, ports.to_documented(lines))
+
+        _until(shown, STARTED_TIMEOUT_S)
+        self._ports.learn(typed.expected, shell.peek())
+        self._compare(block.line + len(typed.shown), typed, self._printed(shell))
+        if self._shell is not None:  # the endpoint may be another one now
+            self._servers.append(self._shell)
+            self._shell = None
+
+    # --- programs -------------------------------------------------------------------------
+
+    def _program(self, block: Block) -> None:
+        if self._programs is None:
+            self._programs = Programs(self._path.name)
+        source = self._ports.to_real("\n".join(block.text))
+        ended_by, lines = self._programs.run(source, block.first_text_line)
+        wanted = block.argument if block.mark == "fails" else ""
+        printed = self._ports.to_documented(lines)
+        if ended_by != wanted:
+            self._fail(block.line, "\n".join([f"ended by {ended_by or 'nothing'}", *printed]))
+            return
+        if wanted:
+            return
+        if block.output is not None:
+            typed = Typed("", [], block.output.text)
+            self._compare(block.output.line, typed, printed)
+        elif printed:
+            end = block.line + len(block.text) + 1
+            self._fail(block.line, "prints what the page does not show:\n" + "\n".join(printed))
+            self._report.replaced.append((end, end, ["", "```text", *printed, "```"]))
+
+    # --- what came of it ------------------------------------------------------------------
+
+    def _compare(self, line: int, typed: Typed, printed: list[str]) -> None:
+        if same(typed.expected, printed):
+            return
+        new = renewed(typed.expected, printed)
+        self._report.replaced.append((line, line + len(typed.expected), new))
+        self._fail(
+            line,
+            "\n".join(
+                [*typed.shown, "--- the page shows", *typed.expected, "--- printed was", *printed]
+            ),
+        )
+
+    def _fail(self, line: int, what: str) -> None:
+        self._report.wrong.append(f"{self._path.relative_to(PAGES_ROOT)}:{line}: {what}")
+
+
+def _free_port() -> int:
+    return free_ports(1)[0]
+
+
+def _until(condition: Callable[[], bool], timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(POLL_S)
