@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from kvraft.client.model import Result as Result
     from kvraft.client.model import Resync as Resync
     from kvraft.client.model import WatchEvent as WatchEvent
+    from kvraft.client.sync import SyncClient as SyncClient
 
 __version__ = "0.1.0"
 
@@ -25,6 +26,7 @@ _LAZY: Final = {
     "MemberRecord": "kvraft.client.model",
     "Result": "kvraft.client.model",
     "Resync": "kvraft.client.model",
+    "SyncClient": "kvraft.client.sync",
     "WatchEvent": "kvraft.client.model",
 }
 

@@ -11,6 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from kvraft.client import answers, requests
 from kvraft.client.answers import Answer, understood
+from kvraft.client.errors import AuthError
 from kvraft.client.requests import Request, name_target
 
 _ENABLE: Final = "/v2/auth/enable"
@@ -65,11 +66,14 @@ class Auth:
     async def add_user(self, name: str, password: str, roles: Sequence[str] = ()) -> None:
         """Create a user.
 
-        Without `roles`, the server takes this for a change of the password if the user exists.
+        Without `roles` the server takes this for a change of the password if the user exists, so
+        that is looked up first; of two who add the same user at the same moment, both succeed.
         """
         document: dict[str, object] = {"user": name, "password": password}
         if roles:
             document["roles"] = _names(roles)
+        elif await self._exists(name):
+            raise AuthError(0, f"auth: User {name} already exists.")
         await self._change("PUT", name_target(_USERS, name), document)
 
     async def remove_user(self, name: str) -> None:
@@ -77,7 +81,12 @@ class Auth:
         await self._change("DELETE", name_target(_USERS, name))
 
     async def set_password(self, name: str, password: str) -> None:
-        """Change a password. Without such a user, the server creates one."""
+        """Change a password.
+
+        The server would create a user that does not exist, so that is looked up first.
+        """
+        if not await self._exists(name):
+            raise AuthError(0, f"auth: User {name} does not exist.")
         await self._change("PUT", name_target(_USERS, name), {"user": name, "password": password})
 
     async def grant_roles(self, name: str, roles: Sequence[str]) -> UserRecord:
@@ -89,6 +98,13 @@ class Auth:
         """Take roles from a user."""
         document = {"user": name, "revoke": _names(roles)}
         return _user(await self._put(name_target(_USERS, name), document))
+
+    async def _exists(self, name: str) -> bool:
+        answer = await self._call(requests.read(name_target(_USERS, name), 404))
+        if answer.status == 404:
+            return False
+        answers.accepted(answer, _ROUTE)
+        return True
 
     # --- roles --------------------------------------------------------------------------
 
@@ -158,12 +174,20 @@ def _objects(value: object) -> list[Mapping[str, Any]]:
 
 def _user(document: Mapping[str, Any]) -> UserRecord:
     """A user; its roles come as names, or as documents."""
-    roles = document.get("roles") or ()
-    names = [role.get("role") if isinstance(role, dict) else role for role in roles]
-    return UserRecord(str(document.get("user", "")), tuple(map(str, names)))
+    roles = document.get("roles")
+    names = [
+        str(role.get("role", "") if isinstance(role, dict) else role)
+        for role in (roles if isinstance(roles, list) else ())
+    ]
+    return UserRecord(str(document.get("user", "")), tuple(names))
 
 
 def _role(document: Mapping[str, Any]) -> RoleRecord:
-    kv = (document.get("permissions") or {}).get("kv") or {}
+    kv = _inner(_inner(document, "permissions"), "kv")
     name = str(document.get("role", ""))
     return RoleRecord(name, answers.texts(kv.get("read")), answers.texts(kv.get("write")))
+
+
+def _inner(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = document.get(name)
+    return value if isinstance(value, dict) else {}
