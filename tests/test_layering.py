@@ -57,7 +57,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "kvraft.testing": ("kvraft",),
     "kvraft": ("kvraft",),
     # the command line programs talk to a server as any client does
-    "kvraft_cli": (*BASE, "kvraft.client"),
+    "kvraft_cli": (*BASE, "kvraft.client", "kvraft.server.quoting", "kvraft.server.urls"),
     "jepsen_like": ("kvraft", "benchmarks.members"),
 }
 
