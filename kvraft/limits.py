@@ -239,6 +239,7 @@ CLIENT_WATCH_SETTLED_S: Final = 5  # of silence after its head: a poll found not
 CLIENT_WATCH_QUIET_MAX_S: Final = 60  # between two looks at how far a quiet watch has fallen behind
 CLIENT_WATCH_BEHIND: Final = 250  # events of others after which a quiet poll is renewed
 CLIENT_WATCH_TOO_FAR: Final = 800  # of the 1000 a server keeps: renewing might find them cleared
+
 # --- kvraftctl -------------------------------------------------------------------------
 CTL_MAX_ANSWER_BYTES: Final = 1 << 30  # of one body; a listing of millions of keys has less
 CTL_MAX_REDIRECTS: Final = 10  # followed for one request; what etcdctl allows

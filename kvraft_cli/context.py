@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, TextIO
 
 from kvraft.limits import CTL_MAX_CONNECT_S
+from kvraft_cli.errors import ConfigError
 from kvraft_cli.flags import Flags
 
 if TYPE_CHECKING:
     import ssl
 
+    from kvraft.client.client import Client
     from kvraft_cli.endpoints import Url
     from kvraft_cli.http import Reply, Transport
     from kvraft_cli.session import Session
@@ -151,3 +153,29 @@ class Context:
         from kvraft_cli.endpoints import parse_url
 
         return self.transport.exchange("GET", parse_url(url), header_timeout_s=timeout_s)
+
+    def client(self) -> Client:
+        """A `kvraft.client.client.Client` with the same endpoints, user, TLS files and time limit.
+
+        To be used with `async with`. Raises ConfigError.
+        """
+        from kvraft.client.client import Client
+        from kvraft_cli.tls import check
+
+        endpoints = self.endpoints()
+        files = self.tls_files()
+        check(files)
+        name, colon, password = (self.credentials() or "").partition(":")
+        try:
+            return Client(
+                [str(endpoint) for endpoint in endpoints],
+                username=name if colon else None,
+                password=password if colon else None,
+                ca_file=files.ca or None,
+                cert_file=files.cert or None,
+                key_file=files.key or None,
+                timeout_s=self.total_timeout_s,
+                sync_endpoints=not self.options.boolean("no-sync"),
+            )
+        except ValueError as error:
+            raise ConfigError(str(error)) from None

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import httptools
 
-from kvraft import __version__
 from kvraft.limits import CTL_MAX_ANSWER_BYTES, CTL_RECEIVE_BYTES
 from kvraft_cli.endpoints import Url
 from kvraft_cli.errors import DeadlineExceeded, HeaderTimeout, TransportError
@@ -214,7 +213,7 @@ def _request_bytes(
     lines = [
         f"{method} {url.target} HTTP/1.1",
         f"Host: {url.host}",
-        f"User-Agent: kvraftctl/{__version__}",
+        "User-Agent: kvraftctl",
         *(f"{name}: {value}" for name, value in headers),
     ]
     if url.user is not None and not any(name == "Authorization" for name, _ in headers):
