@@ -245,3 +245,10 @@ CTL_MAX_ANSWER_BYTES: Final = 1 << 30  # of one body; a listing of millions of k
 CTL_MAX_REDIRECTS: Final = 10  # followed for one request; what etcdctl allows
 CTL_RECEIVE_BYTES: Final = 1 << 16  # taken from a socket at once: most answers fit
 CTL_MAX_CONNECT_S: Final = 30  # for one connection where nothing shorter is asked for; etcdctl's
+
+# --- command line, moving data ---------------------------------------------------------
+MIRROR_WORKERS: Final = 16  # requests at the same time: they share disk syncs, and disturb nobody
+MIRROR_MAX_BACKOFF_S: Final = 5  # between attempts at a target that is away; it is found soon
+MIRROR_INDIVIDUAL_TTLS: Final = 64  # more keys with a TTL are read with the whole tree instead
+MIRROR_CHECK_SHARE: Final = 10  # the pause after a check, in its durations: a tenth of the time
+MIRROR_LATE_S: Final = 10  # a write without an answer happens within etcd's 7 s, or not at all
