@@ -16,14 +16,18 @@ if TYPE_CHECKING:
     from kvraft.client.model import Resync as Resync
     from kvraft.client.model import WatchEvent as WatchEvent
     from kvraft.client.sync import SyncClient as SyncClient
+    from kvraft.embedded.cluster import Cluster as Cluster
+    from kvraft.embedded.node import Node as Node
 
 __version__ = "0.1.0"
 
 # name -> the module that defines it
 _LAZY: Final = {
     "Client": "kvraft.client.client",
+    "Cluster": "kvraft.embedded.cluster",
     "KeyNode": "kvraft.client.model",
     "MemberRecord": "kvraft.client.model",
+    "Node": "kvraft.embedded.node",
     "Result": "kvraft.client.model",
     "Resync": "kvraft.client.model",
     "SyncClient": "kvraft.client.sync",

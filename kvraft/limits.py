@@ -200,6 +200,9 @@ MAX_MEMBERS_BYTES: Final = 1 << 20  # a list of members in a peer's answer; a th
 # --- testing ---------------------------------------------------------------------------
 PAUSED_BATCHES: Final = 4096  # of frames kept for a paused member: minutes of heartbeats
 
+# --- embedded --------------------------------------------------------------------------
+EMBEDDED_MEMORY_SEGMENT_BYTES: Final = 1 << 20  # of a log in memory: goes as soon as it may
+
 # --- process ---------------------------------------------------------------------------
 DISK_TOO_FULL_BYTES: Final = 128 << 20  # two segments of the log: the present one and the next
 DISK_NEARLY_FULL_BYTES: Final = 2 << 30  # two snapshots of a million keys, and the log between

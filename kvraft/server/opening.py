@@ -65,13 +65,15 @@ class _Ready(NamedTuple):
     known_members: tuple[MemberInfo, ...] = ()
 
 
-async def open_member(config: ServerConfig, context: ContextSource) -> Opened:
+async def open_member(
+    config: ServerConfig, context: ContextSource, files: Files | None = None
+) -> Opened:
     """Open or create the data directory; `context` is for asking other members.
 
     Raises StartRefused, or ClusterFull where the flags lead to a cluster that others have filled.
     """
     try:
-        return await _open(PosixFiles(), config, context)
+        return await _open(PosixFiles() if files is None else files, config, context)
     except Locked as error:
         raise modes.in_use(str(error)) from error
     except StorageError as error:
@@ -93,7 +95,7 @@ async def _open(files: Files, config: ServerConfig, context: ContextSource) -> O
         found = await _join(files, config, context)
     storage, recovered, founders, known_members = found
     try:
-        store = _restore(storage, recovered)
+        store = restore(storage, recovered)
         if config.force_new_cluster:
             recovered = await _force(config, storage, recovered, store, context)
         elif exists and recovered.snapshot is None and not recovered.entries:
@@ -132,7 +134,8 @@ def _reopen(files: Files, config: ServerConfig) -> _Ready:
     return _Ready(storage, recovered)
 
 
-def _restore(storage: Storage, recovered: Recovered) -> Store:
+def restore(storage: Storage, recovered: Recovered) -> Store:
+    """The store out of the newest snapshot. Raises Corrupt."""
     meta = recovered.snapshot
     if meta is None:
         return Store()

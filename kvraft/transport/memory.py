@@ -46,7 +46,6 @@ class MemoryNetwork:
     """The members that can reach each other, and the links between them that are blocked."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
         self._ports: dict[int, MemoryPort] = {}
         self._blocked: set[tuple[int, int]] = set()
 
@@ -64,7 +63,8 @@ class MemoryNetwork:
         """
         assert port.member_id not in self._ports, "two members with one id"
         self._ports[port.member_id] = port
-        return MemoryLinks(self, self._loop, port, on_unreachable, on_removed)
+        loop = asyncio.get_running_loop()
+        return MemoryLinks(self, loop, port, on_unreachable, on_removed)
 
     def leave(self, port: MemoryPort) -> None:
         """Nobody reaches this member any more; harmless if nobody did."""
