@@ -248,6 +248,7 @@ CTL_MAX_ANSWER_BYTES: Final = 1 << 30  # of one body; a listing of millions of k
 CTL_MAX_REDIRECTS: Final = 10  # followed for one request; what etcdctl allows
 CTL_RECEIVE_BYTES: Final = 1 << 16  # taken from a socket at once: most answers fit
 CTL_MAX_CONNECT_S: Final = 30  # for one connection where nothing shorter is asked for; etcdctl's
+CTL_HEALTH_TIMEOUT_S: Final = 30  # for a member to say how it is; a hung one must not hang the rest
 
 # --- command line, moving data ---------------------------------------------------------
 MIRROR_WORKERS: Final = 16  # requests at the same time: they share disk syncs, and disturb nobody

@@ -111,6 +111,10 @@ class Transport:
         self._connect_timeout_s = connect_timeout_s
         self._kept: dict[tuple[str, str], socket.socket] = {}
 
+    def twin(self) -> Transport:
+        """Another one with the same settings, and connections of its own."""
+        return Transport(self._tls, self._connect_timeout_s)
+
     def close(self) -> None:
         """Close the kept connections."""
         while self._kept:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from copy import copy
 
 from kvraft.limits import CTL_MAX_REDIRECTS
 from kvraft_cli.endpoints import Url, UrlError, clean_path, encode_form, parse_url
@@ -56,6 +57,12 @@ class Session:
         self._deadline: float | None = None
         self._credentials = credentials
         self._report = report
+
+    def twin(self) -> Session:
+        """The same cluster over connections of its own, for another thread."""
+        other = copy(self)
+        other.transport = self.transport.twin()
+        return other
 
     def restart_clock(self) -> None:
         """Let the total time begin anew with the next request."""

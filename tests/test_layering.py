@@ -58,6 +58,13 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     "kvraft": ("kvraft",),
     # the command line programs talk to a server as any client does
     "kvraft_cli": (*BASE, "kvraft.client", "kvraft.server.quoting", "kvraft.server.urls"),
+    # reads the files of a member, with the code of the server
+    "kvraft_cli.commands.backup": (
+        *BASE,
+        "kvraft_cli",
+        "kvraft.server.backup",
+        "kvraft.storage",
+    ),
     "jepsen_like": ("kvraft", "benchmarks.members"),
 }
 
