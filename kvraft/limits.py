@@ -209,6 +209,13 @@ DISK_NEARLY_FULL_BYTES: Final = 2 << 30  # two snapshots of a million keys, and 
 CLOCK_BACKWARD_S: Final = 60  # a file may be that much younger than now: file servers' clocks
 MAX_MERGED_LINES: Final = 256  # different lines whose repetitions are counted in one second
 
+# --- locks, elections, leases ----------------------------------------------------------
+KEEP_TRIES_PER_TTL: Final = 3  # refreshes in a TTL: two may fail before what is held is lost
+KEEP_MIN_PAUSE_S: Final = 0.1  # before a refresh that failed is tried again, for TTLs of a second
+QUEUE_PAUSE_S: Final = 0.2  # after an outage; many who wait for a lock must not hammer the servers
+LEASE_PARALLEL: Final = 8  # requests at a time for the keys of one lease: a burst three times a TTL
+QUEUE_LEAVE_S: Final = 3.0  # for deleting the own key; then its TTL does it
+
 # --- auth ------------------------------------------------------------------------------
 PASSWORD_THREADS: Final = 2  # at 50 ms a check: 40 first logins a second, and cores left over
 MAX_PASSWORD_JOBS: Final = 96  # checks that wait or run: 2.4 s for the last one to be served

@@ -28,6 +28,7 @@ from kvraft.client.endpoints import Endpoints, normal_url, origin_of
 from kvraft.client.errors import ClientError, EventIndexCleared, ReadFailed
 from kvraft.client.http import Http, basic, origins
 from kvraft.client.model import MemberRecord, Result, Resync, WatchEvent
+from kvraft.client.recipes import Recipes
 from kvraft.client.requests import Request, Value
 from kvraft.client.watcher import Watch
 from kvraft.limits import CLIENT_PARSE_INLINE_BYTES, CLIENT_ROUNDS, CLIENT_SYNC_INTERVAL_S
@@ -35,7 +36,7 @@ from kvraft.limits import CLIENT_PARSE_INLINE_BYTES, CLIENT_ROUNDS, CLIENT_SYNC_
 DEFAULT_ENDPOINT: Final = "http://127.0.0.1:2379"
 
 
-class Client:
+class Client(Recipes):
     """A connection to a cluster, for use within one event loop.
 
     `endpoints` are client URLs of members or proxies, as a sequence or as one text with commas.
