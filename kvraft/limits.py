@@ -199,6 +199,10 @@ MAX_MEMBERS_BYTES: Final = 1 << 20  # a list of members in a peer's answer; a th
 
 # --- testing ---------------------------------------------------------------------------
 PAUSED_BATCHES: Final = 4096  # of frames kept for a paused member: minutes of heartbeats
+TEST_LEADER_WAIT_S: Final = 10.0  # for a leader: elections take 0.1 s, busy machines a second
+TEST_ADVANCE_MAX_S: Final = (
+    10**9
+)  # thirty years; the clock of log time counts nanoseconds in 64 bits
 
 # --- embedded --------------------------------------------------------------------------
 EMBEDDED_MEMORY_SEGMENT_BYTES: Final = 1 << 20  # of a log in memory: goes as soon as it may

@@ -46,11 +46,17 @@ class Portal:
         Raises RuntimeError if the portal is closed, or belongs to the parent of this process, or
         if it is called from its own thread, which would wait for itself.
         """
+        return self._wait(self.submit(function, *args, **kwargs))
+
+    def submit(
+        self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs
+    ) -> Future[T]:
+        """As `call`, without waiting; `asyncio.wrap_future` makes it awaitable elsewhere."""
 
         async def run() -> T:
             return await function(*args, **kwargs)
 
-        return self._wait(self._submit(run))
+        return self._submit(run)
 
     def iterate(self, iterator: AsyncIterator[T], owner: object = None) -> Iteration[T]:
         """A plain iterator over an asynchronous one; an item is fetched when it is asked for.

@@ -174,6 +174,10 @@ class Driver:
 
     def receive_snapshot(self, message: InstallSnapshot, store: Store) -> None:
         """A snapshot from the leader has arrived whole and is on disk."""
+        if self._halted:
+            if not self._stopped:
+                self._held.append(partial(self.receive_snapshot, message, store))
+            return
         self._metrics.snapshots_received += 1
         self._replica.receive_snapshot(message, store)
         self.wake()

@@ -16,6 +16,8 @@ from kvraft.server import lifecycle, logs, options, process, supervision
 
 TOOLS = ("backup", "restore", "verify")
 """Words that make the command something else than a server."""
+DEV = "dev"
+"""The word that makes it a cluster in one process."""
 
 _log = logs.logger("etcdmain")
 
@@ -27,6 +29,10 @@ def main(argv: list[str] | None = None) -> None:
         from kvraft.server.tools import COMMANDS  # only where it is wanted: a start is quicker
 
         sys.exit(COMMANDS[words[0]](words[1:]))
+    if words and words[0] == DEV:
+        from kvraft.dev.main import main as dev
+
+        dev(words[1:])
     outcome = configuration.parse(words, os.environ)
     formatter = process.log_formatter(outcome.log_format, os.environ)
     if isinstance(outcome, configuration.Exit):

@@ -1,0 +1,1 @@
+"""`kvraft dev`: a cluster in one process, for trying things out."""
