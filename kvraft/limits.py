@@ -258,6 +258,7 @@ CLIENT_WATCH_TOO_FAR: Final = 800  # of the 1000 a server keeps: renewing might 
 CTL_MAX_ANSWER_BYTES: Final = 1 << 30  # of one body; a listing of millions of keys has less
 CTL_MAX_REDIRECTS: Final = 10  # followed for one request; what etcdctl allows
 CTL_RECEIVE_BYTES: Final = 1 << 16  # taken from a socket at once: most answers fit
+CTL_MAX_STDIN_BYTES: Final = 64 << 20  # of a value; servers take less, and stdin may be endless
 CTL_MAX_CONNECT_S: Final = 30  # for one connection where nothing shorter is asked for; etcdctl's
 CTL_HEALTH_TIMEOUT_S: Final = 30  # for a member to say how it is; a hung one must not hang the rest
 

@@ -21,7 +21,7 @@ LIST: Final = "list"
 
 _TRUE: Final = frozenset(("1", "t", "T", "true", "TRUE", "True"))
 _FALSE: Final = frozenset(("0", "f", "F", "false", "FALSE", "False"))
-_INT: Final = r"[+-]?(?:0[xX][0-9a-fA-F]+|[0-9]+)"
+_INT: Final = r"[+-]?(?:0[xX][0-9a-fA-F]+|0[0-7]*|[1-9][0-9]*)"
 _DURATION: Final = r"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:ns|us|µs|μs|ms|s|m|h))+"
 _DURATION_PART: Final = r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|μs|ms|s|m|h)"
 _UNITS_S: Final = {
@@ -101,14 +101,14 @@ class Parsed(NamedTuple):
 def parse_int(text: str) -> int:
     """An integer as Go reads it: decimal, 0x or octal with a leading 0; ValueError otherwise."""
     if not re.fullmatch(_INT, text):
-        raise ValueError(text)
+        raise ValueError(f"no integer: {text}")
     digits = text.lstrip("+-")
     base = 16 if digits[1:2] in ("x", "X") else 8 if digits[0] == "0" and len(digits) > 1 else 10
     value = int(digits, base)
     if text[0] == "-":
         value = -value
     if not -_INT64 <= value < _INT64:
-        raise ValueError(text)
+        raise ValueError(f"no integer: {text}")
     return value
 
 
@@ -117,10 +117,10 @@ def parse_duration(text: str) -> float:
     if text.lstrip("+-") == "0" and len(text) <= len("-0"):
         return 0.0
     if not re.fullmatch(_DURATION, text):
-        raise ValueError(text)
+        raise ValueError(f"no duration: {text}")
     total = sum(float(amount) * _UNITS_S[unit] for amount, unit in re.findall(_DURATION_PART, text))
     if total > _MAX_DURATION_S:
-        raise ValueError(text)
+        raise ValueError(f"no duration: {text}")
     return -total if text[0] == "-" else total
 
 
@@ -130,7 +130,7 @@ def parse_bool(text: str) -> bool:
         return True
     if text in _FALSE:
         return False
-    raise ValueError(text)
+    raise ValueError(f"no boolean: {text}")
 
 
 def _defaults(flags: Sequence[Flag]) -> dict[str, Value]:

@@ -1,7 +1,7 @@
 """The command `kvraftctl`: the process around the commands.
 
 Text passes through as bytes, whatever the locale: words of the command line, values, output.
-etcdctl's commands die of an interrupt like any simple program; watches handle it themselves.
+An interrupt, or a reader of the output that has gone, ends the process as it does any program in C.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from kvraft_cli import app
 from kvraft_cli.errors import Failure
-from kvraft_cli.exitcodes import SUCCESS
+from kvraft_cli.exitcodes import BAD_ARGUMENTS, SUCCESS
+from kvraft_cli.table import PROGRAM
 
 if TYPE_CHECKING:
     from kvraft_cli.context import Context
@@ -29,10 +30,15 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     try:
         code = run(words, stdin, stdout, stderr)
         stdout.flush()
+        stderr.flush()
+    except KeyboardInterrupt:
+        _die_of(signal.SIGINT)
     except BrokenPipeError:
         _die_of(signal.SIGPIPE)
+    except OSError as error:  # nothing else lets one through: the output cannot be written
+        os.write(2, f"{PROGRAM}: cannot write: {os.strerror(error.errno or 0)}\n".encode())
+        code = BAD_ARGUMENTS
     # The interpreter's own end costs milliseconds and has nothing left to do.
-    stderr.flush()
     os._exit(code)
 
 

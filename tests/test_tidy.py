@@ -16,12 +16,13 @@ MAX_LINE_CHARS: Final = 100
 MAX_MODULE_LINES: Final = 1000  # then it does two things
 MAX_FUNCTION_LINES: Final = 70  # what fits on a screen
 
-AS_RECORDED: Final = ROOT / "tests" / "conformance" / "replay.py"
+CONFORMANCE: Final = ROOT / "tests" / "conformance"
+AS_RECORDED: Final = frozenset((CONFORMANCE / "replay.py", CONFORMANCE / "replay_cli.py"))
 SOURCES: Final = sorted(
     path.relative_to(ROOT)
     for top in ("kvraft", "kvraft_cli", "jepsen_like", "benchmarks", "tests")
     for path in (ROOT / top).rglob("*.py")
-    if path != AS_RECORDED
+    if path not in AS_RECORDED
 )
 UNFINISHED: Final = re.compile(r"\b(TODO|FIXME|XXX|HACK)\b")
 LIMITS: Final = ROOT / "kvraft" / "limits.py"

@@ -6,6 +6,7 @@ Each makes one request after the synchronisation, which comes before any look at
 
 from __future__ import annotations
 
+from kvraft.limits import CTL_MAX_STDIN_BYTES
 from kvraft_cli.answers import Answer, read_answer
 from kvraft_cli.context import Context
 from kvraft_cli.endpoints import encode_form
@@ -106,11 +107,13 @@ def _value(context: Context, arguments: list[str]) -> str:
     if len(arguments) > 1:
         return arguments[1]
     try:
-        data = context.stdin.buffer.read()
+        data = context.stdin.buffer.read(CTL_MAX_STDIN_BYTES + 1)
     except OSError:
         data = b""
     if not data:
         raise missing("value")
+    if len(data) > CTL_MAX_STDIN_BYTES:
+        raise Failure("Error:  the value on stdin is too large\n", BAD_ARGUMENTS)
     return data.decode("utf-8", "surrogateescape")
 
 

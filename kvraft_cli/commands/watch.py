@@ -6,6 +6,7 @@ exit code 0. (etcdctl reference, section 5.)
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -140,7 +141,7 @@ def _start(command: list[str], variables: dict[str, str]) -> None:
 
 def cannot_start(program: str, error: OSError) -> str:
     """Why a command did not start, without a line end."""
-    if "/" not in program:
+    if "/" not in program and error.errno in (errno.ENOENT, errno.EACCES):
         from kvraft.server.quoting import quote
 
         return f"exec: {quote(program)}: executable file not found in $PATH"
