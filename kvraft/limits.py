@@ -205,6 +205,7 @@ TEST_ADVANCE_MAX_S: Final = (
 )  # thirty years; the clock of log time counts nanoseconds in 64 bits
 
 # --- embedded --------------------------------------------------------------------------
+PIPE_HIGH_WATER_BYTES: Final = 64 << 10  # unread bytes until a writer pauses; as sockets in asyncio
 EMBEDDED_MEMORY_SEGMENT_BYTES: Final = 1 << 20  # of a log in memory: goes as soon as it may
 
 # --- process ---------------------------------------------------------------------------

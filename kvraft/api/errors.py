@@ -18,11 +18,12 @@ class ErrorCode(NamedTuple):
     number: int
     status: int
     start: bytes
+    message: str
 
 
 def _row(number: int, status: int, message: str) -> ErrorCode:
     start = b'{"errorCode":%d,"message":"%b"' % (number, escape(message.encode()))
-    return ErrorCode(number, status, start)
+    return ErrorCode(number, status, start, message)
 
 
 KEY_NOT_FOUND: Final = _row(100, 404, "Key not found")

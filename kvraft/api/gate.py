@@ -6,7 +6,7 @@ once.
 
 from __future__ import annotations
 
-from asyncio import AbstractEventLoop
+from asyncio import AbstractEventLoop, TimerHandle
 from collections import deque
 from collections.abc import Callable
 from typing import Final, Protocol
@@ -28,13 +28,13 @@ class Refusable(Protocol):
 class Gate:
     """Holds operations back while the member is still catching up after its start."""
 
-    __slots__ = ("_loop", "_polling", "_service", "_waiting")
+    __slots__ = ("_loop", "_service", "_timer", "_waiting")
 
     def __init__(self, service: Service, loop: AbstractEventLoop) -> None:
         self._service = service
         self._loop = loop
         self._waiting: deque[tuple[float, Callable[[], None], Refusable]] = deque()
-        self._polling = False
+        self._timer: TimerHandle | None = None
 
     def hold(self, resume: Callable[[], None], reply: Refusable) -> None:
         """Call `resume` as soon as the member accepts requests, or refuse in the end."""
@@ -45,12 +45,19 @@ class Gate:
         self._poll_later()
 
     def _poll_later(self) -> None:
-        if not self._polling:
-            self._polling = True
-            self._loop.call_later(START_POLL_MS / 1000, self._poll)
+        if self._timer is None:
+            self._timer = self._loop.call_later(START_POLL_MS / 1000, self._poll)
+
+    def close(self) -> None:
+        """The member ends: whoever waits is refused."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._waiting:
+            self._waiting.popleft()[2].refuse(RAFT_INTERNAL, TIMED_OUT, 0)
 
     def _poll(self) -> None:
-        self._polling = False
+        self._timer = None
         waiting = self._waiting
         if self._service.accepting():
             self._waiting = deque()

@@ -104,7 +104,7 @@ class ClientPort:
         self.guards = Guards() if guards is None else guards
         self.figures = HttpFigures()
         self.slow = SlowRequests(service)
-        gate = Gate(service, loop)
+        self.gate = gate = Gate(service, loop)
         self.turns = Turns(loop)
         self.keys = Keys(service, gate, self.turns)
         self.access = AccessControl(service, loop, gate)
@@ -177,7 +177,8 @@ class ClientPort:
         self._tick()
 
     def stop(self) -> None:
-        """Stop the timer and the threads."""
+        """Stop the timers and the threads."""
+        self.gate.close()
         self.access.close()
         if self._timer is not None:
             self._timer.cancel()

@@ -15,8 +15,16 @@ import os
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
+from kvraft.client.client import Client
+from kvraft.embedded.connector import MemoryClient, MemoryConnector
 from kvraft.embedded.node import Node
-from kvraft.embedded.settings import ELECTION_TICKS, SNAPSHOT_COUNT, memory_peer_url
+from kvraft.embedded.settings import (
+    ELECTION_TICKS,
+    SNAPSHOT_COUNT,
+    memory_client_url,
+    memory_host,
+    memory_peer_url,
+)
 from kvraft.transport.memory import MemoryNetwork
 
 if TYPE_CHECKING:
@@ -243,6 +251,18 @@ class Cluster:
             if node.is_leader and 2 * followers.get(node.id, 0) > len(self.nodes):
                 return node
         return None
+
+    def client(self, **options: Any) -> Client:
+        """A client of all members: over TCP, or in memory if there are no sockets.
+
+        `options`: those of `Client`, but for endpoints, TLS and connector. It belongs to the
+        program's event loop, and has to be closed.
+        """
+        if self.client_urls:
+            return Client(self.client_urls, **options)
+        hosts = {memory_host(node.name): node.accept for node in self.nodes}
+        urls = [memory_client_url(node.name) for node in self.nodes]
+        return MemoryClient(urls, MemoryConnector(hosts), **options)
 
     async def kill(self, node: Node | str) -> None:
         """End a member as if its process had been killed."""

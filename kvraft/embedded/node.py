@@ -20,16 +20,26 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from kvraft.api.service import MemberInfo, Unavailable
 from kvraft.client.errors import DidNotHappen, OutcomeUnknown
 from kvraft.client.model import MemberRecord
+from kvraft.embedded.connector import MemoryClient, MemoryConnector
 from kvraft.embedded.errors import NodeFailed, NodeStopped, StartFailed
+from kvraft.embedded.keys import DirectKeys
 from kvraft.embedded.running import Life, Sockets, Starter
-from kvraft.embedded.settings import ELECTION_TICKS, SNAPSHOT_COUNT, settings
+from kvraft.embedded.settings import (
+    ELECTION_TICKS,
+    SNAPSHOT_COUNT,
+    memory_client_url,
+    memory_host,
+    settings,
+)
 from kvraft.raft.core import Role
 from kvraft.server.ids import format_id
 from kvraft.store.machine import Applied, Machine
 from kvraft.versions import SERVER_VERSION
 
 if TYPE_CHECKING:
+    from kvraft.client.client import Client
     from kvraft.clock import Clock
+    from kvraft.embedded.watch import NodeWatch
     from kvraft.transport.memory import MemoryNetwork
 
 # As a library: whoever wants the lines configures logging; nobody gets them unasked.
@@ -43,7 +53,7 @@ class Removed(Exception):
     """The member has been removed from its cluster for good."""
 
 
-class Node:
+class Node(DirectKeys):
     """See the module's description."""
 
     def __init__(
@@ -102,6 +112,7 @@ class Node:
         self._failed: BaseException | None = None
         self._sockets: Sockets | None = None
         self._member_id = 0
+        self._watches: set[NodeWatch] = set()
 
     # --- life ---------------------------------------------------------------------------
 
@@ -209,6 +220,7 @@ class Node:
             return
         if at_once or self._failed is not None:
             life.end()
+        self._tell_watches(life)
         ending = asyncio.ensure_future(life.stop(hand_over and self._failed is None))
         self._stopping = ending
         try:
@@ -225,6 +237,20 @@ class Node:
             self._failed = error
         if self._life is not None:
             self._life.end()
+            self._tell_watches(self._life)
+
+    def _tell_watches(self, life: Life) -> None:
+        life.ended = True
+        for watch in list(self._watches):
+            watch.node_ended()
+
+    def follow(self, watch: NodeWatch) -> None:
+        """See `DirectKeys.follow`."""
+        self._watches.add(watch)
+
+    def unfollow(self, watch: NodeWatch) -> None:
+        """See `DirectKeys.unfollow`."""
+        self._watches.discard(watch)
 
     def _running(self) -> Life:
         """The present life. Raises NodeFailed or NodeStopped."""
@@ -341,6 +367,19 @@ class Node:
     async def self_stats(self) -> dict[str, Any]:
         """The document of `/v2/stats/self`."""
         return self._running().member.self_stats()
+
+    def client(self, **options: Any) -> Client:
+        """A client of this node alone, in memory: for code that takes a `kvraft.Client`.
+
+        `options`: those of `Client`, but for endpoints, TLS and connector. It belongs to the
+        program's event loop, and has to be closed. Users and permissions count for it.
+        """
+        connector = MemoryConnector({memory_host(self.name): self.accept})
+        return MemoryClient([memory_client_url(self.name)], connector, **options)
+
+    def accept(self) -> asyncio.Protocol:
+        """The server's side of a new connection of a client. Raises NodeStopped."""
+        return self._running().port.connection()
 
     async def submit(self, command: bytes) -> object:
         """Have the state machines of all members carry out a command; returns what `apply` did.

@@ -109,6 +109,8 @@ class Life:
         self.replica = replica
         self.sockets = sockets
         self.machine = machine
+        self.ended = False
+        """Whether nothing more will be applied."""
         self._founders = founders
         hosts = {socket.gethostname()}
         if sockets.client_url is not None:

@@ -121,10 +121,23 @@ def _url(argument: str, text: str | None) -> str | None:
     return url
 
 
+def memory_host(name: str) -> str:
+    """A host name that stands for a node; its top-level domain is reserved for such.
+
+    Different nodes get different ones.
+    """
+    plain = name.isascii() and name.isalnum() and name == name.lower()
+    return f"{name if plain else 'x-' + name.encode().hex()}.invalid"
+
+
 def memory_peer_url(name: str) -> str:
-    """What stands for an address where there is none; the top-level domain is reserved for that."""
-    host = "".join(c if c.isascii() and c.isalnum() else "-" for c in name.lower())
-    return f"http://{host}.invalid:2380"
+    """What stands for an address where there is none."""
+    return f"http://{memory_host(name)}:2380"
+
+
+def memory_client_url(name: str) -> str:
+    """The same for clients."""
+    return f"http://{memory_host(name)}:2379"
 
 
 def server_config(given: Settings, peer_url: str) -> ServerConfig:

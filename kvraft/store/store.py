@@ -33,7 +33,7 @@ from kvraft.store.node import Directory, File, Folder, Node
 from kvraft.store.path import clean, depth
 from kvraft.store.reclaim import Reclaimer
 from kvraft.store.request import Op, Request
-from kvraft.store.view import Pictures, View, file_json
+from kvraft.store.view import Picture, Pictures, View, file_json
 from kvraft.store.watch import Hub, Watcher
 
 __all__ = ["Restorer", "Store"]
@@ -189,6 +189,19 @@ class Store:
         view = View(self._pictures, node, clean(path), recursive, sorted_, now_ns)
         document = view.open_unless_small(GET_INLINE_NODES)
         return view if document is None else document
+
+    def picture(self, path: bytes) -> tuple[Node, Picture]:
+        """The node at a path, and a picture of what is below, to be opened or thrown away.
+
+        For those who read without making a document; counts the read. Raises StoreError.
+        """
+        try:
+            node = self.get(path)
+        except StoreError:
+            self.stats.gets_fail += 1
+            raise
+        self.stats.gets_success += 1
+        return node, Picture(self._pictures, clean(path))
 
     def get_record(self, name: bytes) -> bytes | None:
         """The value of one of the server's own records."""

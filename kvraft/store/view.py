@@ -94,6 +94,7 @@ class Picture:
         self.path = path
         self.saved: dict[Directory, Saved] = {}
         self._pictures = pictures
+        self._runs: list[list[Node]] = []  # what was sorted and not read
 
     def shows(self, path: bytes) -> bool:
         """Whether a change at this path can be seen in the picture."""
@@ -119,6 +120,22 @@ class Picture:
             position += len(batch)
             yield from batch
 
+    def sorted_entries(self, directory: Directory) -> Iterator[Node | None]:
+        """As `entries`, in the order of their names, with None where it is time to pause."""
+        source = self.entries(directory)
+        run = sorted(islice(source, SORT_RUN_NODES), key=_NAME)
+        if len(run) < SORT_RUN_NODES:
+            yield from run
+            return
+        runs = []
+        while run:
+            run.reverse()
+            runs.append(run)
+            self._runs.append(run)
+            yield None
+            run = sorted(islice(source, SORT_RUN_NODES), key=_NAME)
+        yield from merge(*(_taken_from_end(run) for run in runs), key=_NAME)
+
     def leftovers(self) -> Iterator[list[Any]]:
         """The long lists that this picture held, to be freed piece by piece."""
         for saved in self.saved.values():
@@ -126,6 +143,12 @@ class Picture:
             if not saved.users:
                 yield saved.nodes
         self.saved = {}
+        yield from self._runs
+        self._runs = []
+
+    def open(self) -> None:
+        """From here on it shows what is there now; to be closed."""
+        self._pictures.add(self)
 
     def close(self) -> None:
         """Let go of the picture; it cannot be read any more."""
@@ -161,7 +184,6 @@ class View(Picture):
         self._sorted = sorted_
         self._now_ns = now_ns
         self._budget = 0
-        self._runs: list[list[Node]] = []
         self._first: bytes | None = None
         self._pieces = self._document(directory)
 
@@ -175,7 +197,7 @@ class View(Picture):
         self._first = next(self._pieces)
         if self._first.endswith(b"\n"):  # the only bare newline of a document is its last byte
             return self._first
-        self._pictures.add(self)
+        self.open()
         return None
 
     def json_chunks(self, max_nodes: int) -> Iterator[bytes]:
@@ -192,12 +214,6 @@ class View(Picture):
             yield from self._pieces
         finally:
             self.close()
-
-    def leftovers(self) -> Iterator[list[Any]]:
-        """The saved lists, and what was sorted and not written."""
-        yield from super().leftovers()
-        yield from self._runs
-        self._runs = []
 
     def _document(self, root: Directory) -> Iterator[bytes]:
         """Write the tree depth first; a piece ends when its budget is spent."""
@@ -253,24 +269,8 @@ class View(Picture):
             pieces.append(b'{"dir":true')
             tail = b"}"
         entries: Iterator[Node | None]
-        entries = self._sorted_entries(directory) if self._sorted else self.entries(directory)
+        entries = self.sorted_entries(directory) if self._sorted else self.entries(directory)
         return _Level(key + b"/", entries, tail)
-
-    def _sorted_entries(self, directory: Directory) -> Iterator[Node | None]:
-        """The children in the order of their names, with None where it is time to pause."""
-        source = self.entries(directory)
-        run = sorted(islice(source, SORT_RUN_NODES), key=_NAME)
-        if len(run) < SORT_RUN_NODES:
-            yield from run
-            return
-        runs = []
-        while run:
-            run.reverse()
-            runs.append(run)
-            self._runs.append(run)
-            yield None
-            run = sorted(islice(source, SORT_RUN_NODES), key=_NAME)
-        yield from merge(*(_taken_from_end(run) for run in runs), key=_NAME)
 
 
 _NAME = attrgetter("name")
