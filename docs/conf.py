@@ -75,11 +75,13 @@ def mark_literal_blocks(
     literal = False
     for line in lines:
         indented = line.startswith("    ")
-        if indented and not literal and (not marked or not marked[-1].strip()):
-            marked += ["::", ""]
+        if indented and not literal:
+            marked += ["", "::", ""] if marked and marked[-1].strip() else ["::", ""]
             literal = True
-        elif line.strip() and not indented:
+        elif line.strip() and not indented and literal:
             literal = False
+            if marked[-1].strip():
+                marked.append("")
         marked.append(line)
     lines[:] = marked
 

@@ -20,14 +20,23 @@ VARYING: Final = tuple(
         (r'("(?:created|modified)Index": ?)\d+', r"\1<index>"),
         (r"((?:Created|Modified|Etcd|Raft)-Index: )\d+", r"\1<index>"),
         (r"(X-Raft-Term: )\d+", r"\1<term>"),
+        (r"(Content-Length: )\d+", r"\1<length>"),
         (r"^(Index: )\d+", r"\1<index>"),
         (r'("index": ?)\d+', r"\1<index>"),
         (r"(\) |^)\[\d+(?:/\d+)?\]$", r"\1[<index>]"),
         (r"\b\d{20}\b", "<in order>"),
         (r"\b(?=[0-9a-f]*\d)[0-9a-f]{12,16}\b", "<id>"),
         (r"\b[0-9a-f]{32}\b", "<token>"),
+        (r"\b[0-9a-f]{64}\b", "<digest>"),
+        (r"\b(raft index +)\d+", r"\1<index>"),
         (r"\b\d+(?:\.\d+)?(?: ?(?:ms|µs|us)| ?s(?:econds)?)\b", "<duration>"),
         (r"/tmp/[\w.-]+", "<directory>"),
+        (r"\bisLeader=(?:true|false)\b", "isLeader=<yes or no>"),
+        # who leads is settled by chance
+        (r"^\s*m\d  (http://\S+ +)(?:leader|follower)( +term )\d+, index \d+", r"\1<role>\2"),
+        (r"^m\d (is dead|leads|stands still|goes on|is back|has stopped)", r"<member> \1"),
+        (r"\b(leads in term )\d+", r"\1<term>"),
+        (r'"((?:start|resume)) m\d"', r'"\1 <member>"'),
     )
 )
 _ANY: Final = "..."

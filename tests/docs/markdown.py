@@ -7,6 +7,7 @@ stands in a comment on the lines above a block:
     <!-- file: NAME -->           it is not run but saved, for later blocks to use
     <!-- another terminal -->     it goes on while the next block runs, and its output comes then
     <!-- stays -->                it is a server: it has to print what is shown, and goes on
+    <!-- typed there -->          lines that are typed into that server, behind `> `
     <!-- fails: NAME -->          a program that has to end with this exception
 
 and for a whole page, before its first block: `<!-- page: not run: REASON -->`, or
@@ -19,7 +20,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-MARKS: Final = ("not run", "file", "another terminal", "stays", "fails")
+MARKS: Final = ("not run", "file", "another terminal", "stays", "typed there", "fails")
 # What somebody could type: these have to run, or to say why not.
 RUNNABLE: Final = ("console", "python", "sh")
 
@@ -124,14 +125,14 @@ def _append(page: Page, block: Block, lines: list[str]) -> None:
     page.blocks.append(block)
 
 
-def typed(block: Block) -> list[Typed]:
+def typed(block: Block, prompt: str = "$ ") -> list[Typed]:
     """The commands of a console block: `$ ` begins one, `> ` goes on with it."""
     commands: list[Typed] = []
     for number, line in enumerate(block.text, block.first_text_line):
-        if line.startswith("$ "):
+        if line.startswith(prompt):
             commands.append(Typed(line[2:], [line], []))
         elif not commands:
-            raise MarkdownError(f"line {number}: a console block begins with `$ `")
+            raise MarkdownError(f"line {number}: a console block begins with `{prompt}`")
         elif line.startswith("> ") and not commands[-1].expected:
             last = commands.pop()
             commands.append(Typed(f"{last.command}\n{line[2:]}", [*last.shown, line], []))

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Final
 
-_ADDRESS: Final = re.compile(r"\b(127\.0\.0\.1|localhost|0\.0\.0\.0):(\d{4,5})\b")
+_ADDRESS: Final = re.compile(r"((?:\b127\.0\.0\.1|\blocalhost|\b0\.0\.0\.0):|\bport=)(\d{4,5})\b")
 
 
 class Ports:
@@ -27,7 +27,7 @@ class Ports:
             port = int(match[2])
             if port not in self._real:
                 self._real[port] = self._free()
-            return f"{match[1]}:{self._real[port]}"
+            return f"{match[1]}{self._real[port]}"
 
         return _ADDRESS.sub(real, text)
 
@@ -37,7 +37,7 @@ class Ports:
 
         def back(match: re.Match[str]) -> str:
             port = int(match[2])
-            return f"{match[1]}:{documented.get(port, port)}"
+            return f"{match[1]}{documented.get(port, port)}"
 
         return [_ADDRESS.sub(back, line) for line in lines]
 

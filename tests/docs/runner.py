@@ -21,6 +21,7 @@ from tests.docs.playground import CLIENT_PORTS, Playground
 from tests.docs.ports import Ports
 from tests.docs.programs import Programs
 from tests.docs.shell import Shell, ShellError
+from tests.docs.terminal import Terminal
 
 ROOT: Final = Path(__file__).parent.parent.parent
 PAGES_ROOT = ROOT  # what the names of pages are relative to
@@ -111,16 +112,19 @@ class _Run:
         self._report = report
         self._shell: Shell | None = None
         self._programs: Programs | None = None
-        self._servers: list[Shell] = []
+        self._servers: list[Terminal] = []
+        self._left: list[Shell] = []
         self._waiting: list[_Waiting] = []
 
     def close(self) -> None:
         """End everything the page has started."""
         if self._programs is not None:
             self._programs.close()
-        for shell in (self._shell, *self._servers, *(w.shell for w in self._waiting)):
+        for shell in (self._shell, *self._left, *(w.shell for w in self._waiting)):
             if shell is not None:
                 shell.close()
+        for server in self._servers:
+            server.close()
 
     def block(self, page: Page, block: Block) -> None:
         """One block, in the way that its mark asks for."""
@@ -142,6 +146,8 @@ class _Run:
             return
         if block.mark == "stays":
             self._serve(block)
+        elif block.mark == "typed there":
+            self._type(block)
         elif block.language == "python":
             self._program(block)
         else:
@@ -151,9 +157,12 @@ class _Run:
     # --- shells ---------------------------------------------------------------------------
 
     def _new_shell(self) -> Shell:
+        return Shell(self._folder, self._environment())
+
+    def _environment(self) -> dict[str, str]:
         binaries = Path(sys.executable).parent
         url = self._ports.url(2379)
-        environment = {
+        return {
             "PATH": f"{binaries}{os.pathsep}{os.environ.get('PATH', '')}",
             "HOME": str(self._folder),
             "LANG": "C.UTF-8",
@@ -164,7 +173,6 @@ class _Run:
             "PYTHONPATH": str(ROOT),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
-        return Shell(self._folder, environment)
 
     def _console(self, block: Block) -> None:
         if self._shell is None:
@@ -188,11 +196,11 @@ class _Run:
             return shell.run(self._ports.to_real(command), COMMAND_TIMEOUT_S)
         except ShellError as error:
             self._fail(line, str(error))
-            self._servers.append(shell)  # closed at the end
+            self._left.append(shell)
             self._shell = self._new_shell()
             return None
 
-    def _printed(self, shell: Shell) -> list[str]:
+    def _printed(self, shell: Shell | Terminal) -> list[str]:
         return self._ports.to_documented(shell.output())
 
     def _begin(self, block: Block) -> None:
@@ -223,28 +231,38 @@ class _Run:
             shell.close()
         self._waiting.clear()
 
-    def _shows(self, shell: Shell, expected: list[str]) -> bool:
+    def _shows(self, shell: Shell | Terminal, expected: list[str]) -> bool:
         return same(expected, self._ports.to_documented(shell.peek()))
 
     def _serve(self, block: Block) -> None:
         """Start a server: its block shows what it prints when it is there."""
-        shell = self._new_shell()
-        self._servers.append(shell)
         (typed,) = markdown.typed(block)
-        shell.begin(self._ports.to_real(typed.command))
+        command = self._ports.to_real(typed.command)
+        server = Terminal(self._folder, self._environment(), command)
+        self._servers.append(server)
 
         def shown() -> bool:
-            lines = shell.peek()
-            ports = Ports({}, lambda: 0)
-            ports.learn(typed.expected, lines)
-            return same(typed.expected, ports.to_documented(lines))
+            lines = server.peek()
+            self._ports.learn(typed.expected, lines)
+            return same(typed.expected, self._ports.to_documented(lines))
 
         _until(shown, STARTED_TIMEOUT_S)
-        self._ports.learn(typed.expected, shell.peek())
-        self._compare(block.line + len(typed.shown), typed, self._printed(shell))
+        self._compare(block.line + len(typed.shown), typed, self._printed(server))
         if self._shell is not None:  # the endpoint may be another one now
-            self._servers.append(self._shell)
+            self._left.append(self._shell)
             self._shell = None
+
+    def _type(self, block: Block) -> None:
+        """Type into the server that was started last."""
+        server = self._servers[-1]
+        server.output()
+        line = block.line
+        for typed in markdown.typed(block, prompt="> "):
+            server.type(typed.command)
+            _until(partial(self._shows, server, typed.expected), PRINTED_TIMEOUT_S)
+            line += len(typed.shown)
+            self._compare(line, typed, self._printed(server))
+            line += len(typed.expected)
 
     # --- programs -------------------------------------------------------------------------
 
