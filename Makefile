@@ -14,7 +14,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help venv run test fmt lint types layering unit test-slow scenarios conformance \
-        integration sim mutants crash changing rolling bench cover docs examples upgrade clean
+        integration etcdctl-diff sim mutants crash changing rolling bench cover docs examples upgrade clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ conformance: $(READY) ## replay the recorded cases against kvraft
 
 integration: $(READY) ## real processes, driven from outside
 	$(BIN)/pytest -q -n $(JOBS) --dist worksteal tests/integration $(ARGS)
+
+etcdctl-diff: $(READY) ## Debian's etcdctl on kvraft and on a real etcd: what differs
+	@$(BIN)/python -m tests.sidebyside.etcdctl_diff $(ARGS)
 
 sim: $(READY) ## simulate whole clusters: SEED=1 RUNS=200
 	$(BIN)/python -m jepsen_like.sim --seed $(SEED) --runs $(RUNS) $(ARGS)
