@@ -269,3 +269,4 @@ MIRROR_MAX_BACKOFF_S: Final = 5  # between attempts at a target that is away; it
 MIRROR_INDIVIDUAL_TTLS: Final = 64  # more keys with a TTL are read with the whole tree instead
 MIRROR_CHECK_SHARE: Final = 10  # the pause after a check, in its durations: a tenth of the time
 MIRROR_LATE_S: Final = 10  # a write without an answer happens within etcd's 7 s, or not at all
+LOAD_ATTEMPTS: Final = 12  # of one imported key: half a minute, in which a cluster elects a leader

@@ -252,4 +252,9 @@ COMMANDS: Final[tuple[Command | Group, ...]] = (
 
 # Commands that etcdctl does not have, and which its help does not show. Their function is called as
 # `function(context, words)`: they read their words themselves, and `--help` is theirs.
-OWN: Final[dict[str, str]] = {}
+OWN: Final[dict[str, str]] = {
+    "export": "kvraft_cli.commands.export:main",
+    "import-json": "kvraft_cli.commands.importjson:main",
+    "diff": "kvraft_cli.commands.diff:main",
+    "sync": "kvraft_cli.commands.sync:main",
+}

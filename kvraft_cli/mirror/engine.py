@@ -166,7 +166,7 @@ class Mirror:
             left = self._last_event + seconds - self._clock()
             if left <= 0 and not self._pending:
                 return
-            await asyncio.sleep(max(0.05, min(left, 1.0)))
+            await asyncio.sleep(max(0.05, min(left, 0.5)))
         self._raise_failure()
 
     async def settle(self, rounds: int) -> list[Difference]:
@@ -185,6 +185,14 @@ class Mirror:
                 break
         await self.drained()
         return found
+
+    async def source_index(self) -> int:
+        """The source's index now."""
+        try:
+            result = await self._source.get(self._options.roots[0], quorum=True)
+        except (KeyNotFound, NotADirectory) as error:
+            return error.index
+        return result.etcd_index
 
     async def stop(self) -> None:
         """End everything that runs."""

@@ -33,24 +33,29 @@ class Figures:
         """How many keys are not known to be the same on both sides."""
         return self.pending + len(self.conflicts)
 
-    def line(self) -> str:
-        """All that matters in one line."""
-        parts = [
-            f"difference {self.difference}",
-            f"keys {self.keys}",
-            f"events {self.events}",
-            f"writes {self.writes}",
-            f"removals {self.removals}",
-            f"ttl {self.retimes}",
-            f"resyncs {self.resyncs}",
-            f"checks {self.checks}",
-            f"mended {self.mended}",
-        ]
-        optional = (
+    def rows(self) -> list[tuple[str, str]]:
+        """Names and values of what is shown beside the difference."""
+        always = (
+            ("keys", self.keys),
+            ("events", self.events),
+            ("writes", self.writes),
+            ("removals", self.removals),
+            ("ttl", self.retimes),
+            ("resyncs", self.resyncs),
+            ("checks", self.checks),
+            ("mended", self.mended),
+        )
+        sometimes = (
             ("retries", self.retries),
             ("unknown", self.unknown),
             ("conflicts", len(self.conflicts)),
             ("only at the target", self.extra),
         )
-        parts += [f"{name} {count}" for name, count in optional if count]
-        return ", ".join(parts) + (f" ({self.trouble})" if self.trouble else "")
+        shown = [*always, *(row for row in sometimes if row[1])]
+        return [(name, str(value)) for name, value in shown]
+
+    def line(self) -> str:
+        """All that matters in one line."""
+        rows = [("difference", str(self.difference)), *self.rows()]
+        text = ", ".join(f"{name} {value}" for name, value in rows)
+        return text + (f" ({self.trouble})" if self.trouble else "")
