@@ -6,6 +6,7 @@ and renamed: whoever finds it finds it whole.
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import tempfile
 import time
@@ -13,7 +14,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
-from kvraft import __version__
 from kvraft.client.client import Client
 from kvraft.client.errors import ClientError, KeyNotFound
 from kvraft_cli import own
@@ -97,9 +97,8 @@ async def _read(client: Client, settings: own.Settings) -> tuple[dump.Head, list
             if record.ttl_s is not None and late_s >= 1:
                 record = record._replace(ttl_s=record.ttl_s + int(late_s))
             records.setdefault(record.key, record)
-    head = dump.Head(
-        settings.key, tuple(settings.hidden), index, taken_s, version, f"kvraftctl {__version__}"
-    )
+    program = f"kvraftctl {importlib.metadata.version('kvraft')}"
+    head = dump.Head(settings.key, tuple(settings.hidden), index, taken_s, version, program)
     return head, list(records.values())
 
 

@@ -115,8 +115,16 @@ async def _import(context: Context, settings: own.Settings) -> int:
         loader = Loader(client, selection.tree, overwrite, time.monotonic)
         try:
             await _run(context, settings, loader, keys)
-        except (ClientError, ExceptionGroup, asyncio.CancelledError) as error:
-            return _broken_off(context, loader, len(keys), error)
+        except asyncio.CancelledError:
+            _say_broken_off(context, loader, len(keys))
+            raise
+        except ExceptionGroup as group:
+            first = group.exceptions[0]
+            if not isinstance(first, ClientError):
+                raise
+            _say_broken_off(context, loader, len(keys))
+            own.say(context.stderr, f"kvraftctl import-json: {own.explain(first)}")
+            return own.DIFFERENT
         missing = await _missing(client, dump, settings, selection.tree, loader)
     return _report(context, settings, selection, with_plan, loader, missing)
 
@@ -205,17 +213,12 @@ async def _run(
         await loader.run(keys, settings.concurrency, report)
 
 
-def _broken_off(context: Context, loader: Loader, count: int, error: BaseException) -> int:
+def _say_broken_off(context: Context, loader: Loader, count: int) -> None:
     own.say(
         context.stderr,
         f"kvraftctl import-json: broken off: {loader.loaded.written} of {count} keys written; "
         "to go on, give the same command again",
     )
-    if isinstance(error, asyncio.CancelledError):
-        raise error
-    first = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
-    own.say(context.stderr, f"kvraftctl import-json: {own.explain(first)}")  # type: ignore[arg-type]
-    return own.DIFFERENT
 
 
 async def _missing(

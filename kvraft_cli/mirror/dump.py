@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -28,6 +29,8 @@ from kvraft.errors import CallerError
 from kvraft_cli.mirror.tree import clean_key
 
 FORMAT: Final = 1
+# What some programs take for the end of a line, and what has no place in UTF-8.
+_ESCAPED: Final = re.compile("[\x85\u2028\u2029\ud800-\udfff]")
 
 
 class BadDump(CallerError):
@@ -120,7 +123,7 @@ def _documents(head: Head, records: Iterable[Record]) -> Iterator[dict[str, Any]
 
 def _line(document: dict[str, Any]) -> bytes:
     text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
-    return text.encode("utf-8", "surrogatepass") + b"\n"
+    return _ESCAPED.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode() + b"\n"
 
 
 def decode(lines: Sequence[bytes]) -> Dump:
@@ -156,7 +159,7 @@ def _document(lines: Sequence[bytes], number: int) -> dict[str, Any]:
             raise BadDump(
                 number, "the file is truncated within this line", "export or copy it again"
             )
-        document = json.loads(line.decode("utf-8", "surrogatepass"))
+        document = json.loads(line)
     except ValueError as error:
         raise BadDump(number, f"no JSON ({error})", "it has to be a file of `export`") from None
     if not isinstance(document, dict):
