@@ -2,6 +2,8 @@
 
 The names below are imported when they are first used, so that `import kvraft` costs nothing in
 programs that need only one of them.
+
+PYTEST_DONT_REWRITE: a program that imports this before it calls pytest gets no warning.
 """
 
 from __future__ import annotations

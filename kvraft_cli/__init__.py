@@ -1,0 +1,1 @@
+"""Command line programs. PYTEST_DONT_REWRITE: see `kvraft`."""

@@ -21,7 +21,9 @@ its name may be imported before a fixture is asked for.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import itertools
+import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -32,41 +34,37 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def kvraft_server() -> Iterator[Server]:
+def kvraft_server(pytestconfig: pytest.Config) -> Iterator[Server]:
     """A server of its own for one test: a member in memory at a free port of this machine.
 
     See `kvraft.testing.Server`: `.url`, `.host`, `.port`, `.client()`, `.async_client()`, and
     `.advance(seconds)` for keys with a TTL.
     """
-    from kvraft.testing.cluster import Server
-
-    with Server() as server:
+    with _imported(pytestconfig).Server() as server:
         yield server
 
 
 @pytest.fixture
-def kvraft_cluster() -> Iterator[Callable[..., Cluster]]:
+def kvraft_cluster(pytestconfig: pytest.Config) -> Iterator[Callable[..., Cluster]]:
     """Makes clusters: `cluster = kvraft_cluster(3)`; three members if no number is given.
 
     See `kvraft.testing.Cluster` for what may be done to one. A test may make several; they end
     with it, in the opposite order.
     """
-    from kvraft.testing.cluster import Cluster
-
+    cluster_class = _imported(pytestconfig).Cluster
     with contextlib.ExitStack() as stack:
 
         def make(size: int = 3, **options: Any) -> Cluster:
-            return stack.enter_context(Cluster(size, **options))
+            cluster: Cluster = stack.enter_context(cluster_class(size, **options))
+            return cluster
 
         yield make
 
 
 @pytest.fixture(scope="session")
-def kvraft_session_server() -> Iterator[Server]:
+def kvraft_session_server(pytestconfig: pytest.Config) -> Iterator[Server]:
     """One server that the tests of a run share; each had better keep to keys of its own."""
-    from kvraft.testing.cluster import Server
-
-    with Server() as server:
+    with _imported(pytestconfig).Server() as server:
         yield server
 
 
@@ -84,3 +82,19 @@ def kvraft_directory(kvraft_session_server: Server) -> Iterator[str]:
     yield directory
     with contextlib.suppress(KeyNotFound):
         client.delete(directory, recursive=True)
+
+
+def _imported(config: pytest.Config) -> Any:
+    """`kvraft.testing.cluster`, imported as any program would.
+
+    Pytest rewrites the assertions of all that comes with a plugin, which here is a whole server: it
+    would take seconds, and the members would be slower.
+    """
+    rewriting: object = config.pluginmanager.rewrite_hook
+    hooks = [finder for finder in sys.meta_path if finder is rewriting]
+    for hook in hooks:
+        sys.meta_path.remove(hook)
+    try:
+        return importlib.import_module("kvraft.testing.cluster")
+    finally:
+        sys.meta_path[:0] = hooks
