@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from kvraft.client.sync import SyncClient as SyncClient
     from kvraft.embedded.cluster import Cluster as Cluster
     from kvraft.embedded.node import Node as Node
+    from kvraft.embedded.sync import SyncCluster as SyncCluster
+    from kvraft.embedded.sync import SyncNode as SyncNode
 
 __version__ = "0.1.0"
 
@@ -33,6 +35,8 @@ _LAZY: Final = {
     "Result": "kvraft.client.model",
     "Resync": "kvraft.client.model",
     "SyncClient": "kvraft.client.sync",
+    "SyncCluster": "kvraft.embedded.sync",
+    "SyncNode": "kvraft.embedded.sync",
     "WatchEvent": "kvraft.client.model",
 }
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 import random
 import ssl
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -262,11 +262,22 @@ class SyncClient(SyncKeyOperations):
             rng=rng,
         )
         portal = Portal("kvraft-client")
+        self._use(portal, client)
+        self._finish: Callable[[], object] = weakref.finalize(self, portal.close)
+
+    @classmethod
+    def within(cls, portal: Portal, client: Client) -> Self:
+        """One for a client that belongs to the loop of this portal, which outlives it."""
+        self = cls.__new__(cls)
+        self._use(portal, client)
+        self._finish = lambda: None if portal.closed else portal.call(client.close)
+        return self
+
+    def _use(self, portal: Portal, client: Client) -> None:
         super().__init__(portal, client)
         self._client = client
-        portal.at_end(client.close)
-        self._finish = weakref.finalize(self, portal.close)
         self.auth = SyncAuth(portal, client.auth)
+        portal.at_end(client.close)
 
     def __enter__(self) -> Self:
         return self
