@@ -199,9 +199,7 @@ def _named(error: OSError, host: str, port: int) -> OSError:
 async def _bind(
     loop: AbstractEventLoop, host: str, port: int, backlog: int
 ) -> tuple[socket.socket, ...]:
-    found = await loop.getaddrinfo(
-        host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )
+    found = await _resolved(loop, host, port)
     sockets: list[socket.socket] = []
     try:
         for family, address in dict.fromkeys((item[0], item[4]) for item in found):
@@ -223,6 +221,16 @@ async def _bind(
             sock.close()
         raise
     return tuple(sockets)
+
+
+async def _resolved(loop: AbstractEventLoop, host: str, port: int) -> list[Any]:
+    """The addresses of a host; those written as numbers need no thread to look them up."""
+    kind, flags = socket.SOCK_STREAM, socket.AI_PASSIVE
+    try:
+        numeric = flags | socket.AI_NUMERICHOST
+        return socket.getaddrinfo(host or None, port, type=kind, flags=numeric)
+    except socket.gaierror:
+        return await loop.getaddrinfo(host, port, type=kind, flags=flags)
 
 
 def _keep_alive(sock: socket.socket) -> None:

@@ -65,9 +65,11 @@ class Sockets:
                 self.peer_url = await self._take(peer_url, 0)
             if client_url is not None:
                 self.client_url = await self._take(client_url, usual_backlog())
-        except OSError as error:
+        except BaseException as error:
             self.close()
-            raise StartFailed(str(error.strerror or error)) from error
+            if isinstance(error, OSError):
+                raise StartFailed(str(error.strerror or error)) from error
+            raise
 
     async def _take(self, url: str, backlog: int) -> str:
         where = address(url)
