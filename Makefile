@@ -14,7 +14,8 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help venv run test fmt lint types layering unit test-slow scenarios conformance \
-        integration etcdctl-diff sim mutants crash changing rolling bench cover docs examples upgrade clean
+        integration etcdctl-diff sim mutants crash changing rolling watching bench cover docs \
+        examples upgrade clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,6 +82,9 @@ crash: $(READY) ## kill -9 real members under load, then look for every acknowle
 
 changing: $(READY) ## kill real members while others come and go, then the same as crash
 	$(BIN)/python -m jepsen_like.procs.changing $(ARGS)
+
+watching: $(READY) ## follow 100 000 changes with the client while real members are killed
+	$(BIN)/python -m jepsen_like.procs.watching $(ARGS)
 
 rolling: $(READY) ## replace all members of a running cluster under load, then look for every write
 	$(BIN)/python -m jepsen_like.procs.rolling $(ARGS)

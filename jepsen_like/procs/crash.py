@@ -21,12 +21,12 @@ import traceback
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, ClassVar, Final
 
 from jepsen_like.procs.clients import ROOT, Client, Recorder
 from jepsen_like.procs.fleet import Fleet
 from jepsen_like.procs.nemesis import Nemesis
-from jepsen_like.procs.verdict import check_all, silent_indexes
+from jepsen_like.procs.verdict import Explanation, check_all, silent_indexes
 from jepsen_like.procs.watchers import Watcher, merge
 from jepsen_like.procs.web import Answer, BrokenError, NotSentError, once
 from jepsen_like.sim.history import Outcome
@@ -48,6 +48,9 @@ MEMBER_FLAGS: Final = (
 
 class Run:
     """One run."""
+
+    DEFAULTS: ClassVar[dict[str, object]] = {}
+    """Options whose default is another one in this kind of run."""
 
     def __init__(self, options: argparse.Namespace, directory: Path) -> None:
         self.options = options
@@ -191,8 +194,12 @@ class Run:
         )
         if silent["unseen"]:
             raise Violation(f"{silent['unseen']} changes were seen by nobody: no verdict possible")
+        self._judged(explanation)
         if self.recorder.acknowledged < MIN_WRITES_PER_KILL * self.nemesis.kills():
             raise Violation("too few writes succeeded to prove anything")
+
+    def _judged(self, explanation: Explanation) -> None:
+        """What else a kind of run has to compare with the order of changes. Raises Violation."""
 
     # --- report -------------------------------------------------------------------------
 
@@ -265,7 +272,7 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _parse(arguments: list[str] | None) -> argparse.Namespace:
+def _parse(arguments: list[str] | None, defaults: dict[str, object]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m jepsen_like.procs.crash", description=__doc__)
     parser.add_argument("--members", type=int, default=3)
     parser.add_argument("--kills", type=int, default=DEFAULT_KILLS)
@@ -273,12 +280,16 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--seconds-max", type=float, default=600.0)
     parser.add_argument("--keep", action="store_true", help="keep the directory in any case")
+    parser.add_argument(
+        "--events", type=int, default=0, help="watching: go on until so many writes succeeded"
+    )
+    parser.set_defaults(**defaults)
     return parser.parse_args(arguments)
 
 
 def main(arguments: list[str] | None = None, kind: type[Run] = Run) -> int:
     """The command; returns the exit status."""
-    options = _parse(arguments)
+    options = _parse(arguments, kind.DEFAULTS)
     print(f"seed {options.seed}, {options.members} members, {options.kills} kills", flush=True)
     directory = Path(tempfile.mkdtemp(prefix="kvraft-crash-"))
     run = kind(options, directory)
