@@ -19,12 +19,13 @@ import time
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Final, NamedTuple
 
 from jepsen_like.procs import crash
 from jepsen_like.procs.clients import KEYS, QUEUE, ROOT, Recorder
-from jepsen_like.procs.nemesis import Nemesis
+from jepsen_like.procs.nemesis import PROGRESS_TIMEOUT_S, Nemesis
 from jepsen_like.procs.verdict import Explanation
 from jepsen_like.sim.history import Operation
 from jepsen_like.sim.world import Violation
@@ -158,8 +159,11 @@ class PacedNemesis(Nemesis):
         goal = self.events * self.kills() // max(1, self._kills)
         while self._recorder.acknowledged < goal:
             before = self._recorder.acknowledged
-            if not await self._wait(lambda: self._recorder.acknowledged > before, 30.0):  # noqa: B023
-                raise Violation("no write was acknowledged for 30 s with all members running")
+            if not await self._wait(partial(self._more_than, before), PROGRESS_TIMEOUT_S):
+                raise Violation(f"no write was acknowledged for {PROGRESS_TIMEOUT_S:.0f} s")
+
+    def _more_than(self, count: int) -> bool:
+        return self._recorder.acknowledged > count
 
 
 class Run(crash.Run):

@@ -27,12 +27,13 @@ from kvraft.client.client import DEFAULT_ENDPOINT, Client
 from kvraft.client.model import MemberRecord, Result, Resync, WatchEvent
 from kvraft.client.operations import KeyOperations, Value
 from kvraft.client.portal import Iteration, Portal
+from kvraft.client.syncrecipes import SyncRecipes
 
 SyncWatch = Iteration[WatchEvent | Resync]
 """The events of a watch; `close()` may be called from another thread and ends the iteration."""
 
 
-class SyncKeyOperations:
+class SyncKeyOperations(SyncRecipes):
     """The operations on keys, waiting for each: of a client, or of a member in this process."""
 
     def __init__(self, portal: Portal, operations: KeyOperations) -> None:
