@@ -131,15 +131,19 @@ def _reason(status: int, body: bytes) -> tuple[int, str]:
     code = _int(document.get("errorCode"))
     message = _text(document.get("message"))
     text = _text(document.get("cause")) if code in _RAFT_CODES else ""
+    if not (text or message) and (line := _first_line(body)) in _NOT_DONE:
+        text = line
     return code, text or message or f"status {status}{_shown(body)}"
 
 
 def _shown(body: bytes) -> str:
-    text = body[:CLIENT_SHOWN_BYTES].decode("utf-8", "replace").strip()
-    if not text or text.startswith("<"):  # a page for a browser
-        return ""
-    text = text.splitlines()[0]
-    return text if text == "too many connections or unfinished requests" else f": {text}"
+    text = _first_line(body)
+    return "" if not text or text.startswith("<") else f": {text}"  # no page for a browser
+
+
+def _first_line(body: bytes) -> str:
+    lines = body[:CLIENT_SHOWN_BYTES].decode("utf-8", "replace").strip().splitlines()
+    return lines[0] if lines else ""
 
 
 def refusal(answer: Answer, route: str = "") -> EtcdError:

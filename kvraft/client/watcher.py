@@ -80,11 +80,13 @@ class _Feed:
         self.index = answers.header_number(response.headers, answers.INDEX)
         self.cluster = response.headers.get(answers.CLUSTER, "")
         self.opened_s = now_s
+        self.quiet_at_s = now_s  # when to wonder why nothing comes; set by the watch
         self.compared = False  # with the cluster, as it seemed to be behind
         self.answered = False  # something has come
         self._response = response
         self._buffer = bytearray()
         self._searched = 0
+        self._received = 0
 
     def line(self) -> bytes | None:
         """The next complete document, if it is here."""
@@ -102,9 +104,15 @@ class _Feed:
         """Wait for further bytes; False at the end of the answer. May be cancelled."""
         data = await self._response.content.readany()
         self._buffer += data
+        self._received += len(data)
         if len(self._buffer) > CLIENT_MAX_ANSWER_BYTES:
             raise Unreadable(f"an event has more than {CLIENT_MAX_ANSWER_BYTES} bytes")
         return bool(data)
+
+    def is_silent(self) -> bool:
+        """Whether nothing has come that was not read; the end of the answer counts as something."""
+        content = self._response.content
+        return content.total_bytes == self._received and not content.is_eof()
 
     def close(self) -> None:
         if self._response.content.at_eof():
@@ -117,7 +125,8 @@ class Watch:
     """The changes of a key, or of all below it: see `Client.watch`, which makes it.
 
     An asynchronous iterator of WatchEvent and Resync, for one task at a time; a context manager.
-    A cancelled wait loses nothing: the next one goes on.
+    A cancelled wait loses nothing: the next one goes on. So a watch ends with `aclose`, with the
+    `async with` around it, or with its client.
     """
 
     def __init__(
@@ -150,7 +159,8 @@ class Watch:
         self._failures = 0
         self._problem = ""
         self._kept: WatchEvent | Resync | None = None  # came when nobody waited any more
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None  # what is under way
+        self._waited_for = False
         self._closed = False
 
     @property
@@ -167,19 +177,18 @@ class Watch:
         return self
 
     async def __anext__(self) -> WatchEvent | Resync:
-        if self._kept is None:
+        while self._kept is None:
             if self._closed:
                 raise StopAsyncIteration
-            try:
-                self._kept = self._event_at_hand()
-            except Unreadable as error:
-                self._drop_feed()  # so that it is asked for again
-                self._problem = str(error)
+            if self._task is None:
+                try:
+                    self._kept = self._event_at_hand()
+                except Unreadable as error:
+                    self._drop_feed()  # so that it is asked for again
+                    self._problem = str(error)
             if self._kept is None:
                 await self._run(self._fetch)
         item, self._kept = self._kept, None
-        if item is None:
-            raise StopAsyncIteration
         return item
 
     async def __aenter__(self) -> Self:
@@ -195,26 +204,30 @@ class Watch:
         if not self._closed:
             self._closed = True
             self._on_close(self)
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait((self._task,))
-        self._drop_feed()
-
-    async def _run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Do something that `aclose` may interrupt; what it achieves is kept if the caller goes."""
-        if self._task is not None:
-            raise RuntimeError("this watch is being waited for already")
-        task = self._task = asyncio.get_running_loop().create_task(work())
-        try:
-            await asyncio.wait((task,))
-        except asyncio.CancelledError:
+        task, self._task = self._task, None
+        if task is not None:
             task.cancel()
             await asyncio.wait((task,))
             if not task.cancelled():
-                task.exception()  # nobody is there to be told; the next wait comes across it
-            raise
+                task.exception()  # nobody waits for it any more
+        self._drop_feed()
+
+    async def _run(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do something that `aclose` may interrupt, and that goes on if the caller is cancelled.
+
+        So whoever waits for each event with a timeout, however short, gets it in the end.
+        """
+        if self._waited_for:
+            raise RuntimeError("this watch is being waited for already")
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(work())
+        task = self._task
+        self._waited_for = True
+        try:
+            await asyncio.wait((task,))
         finally:
-            self._task = None
+            self._waited_for = False
+        self._task = None
         if not task.cancelled():
             task.result()
 
@@ -280,7 +293,7 @@ class Watch:
             return None, error.index
         return result.node, result.etcd_index
 
-    async def _open(self) -> _Feed:
+    async def _open(self) -> _Feed | None:
         """Ask for the next event, at whatever endpoint takes the question."""
         dispatcher = await self._ready()
         loop = asyncio.get_running_loop()
@@ -298,7 +311,9 @@ class Watch:
         if self._cluster and feed.cluster and feed.cluster != self._cluster:
             feed.close()
             self._resync = f"another cluster answers: {feed.cluster}, not {self._cluster}"
+            return None
         self._cluster = feed.cluster or self._cluster
+        feed.quiet_at_s = feed.opened_s + self._quiet_s
         return feed
 
     async def _refused(self, response: aiohttp.ClientResponse) -> None:
@@ -316,7 +331,7 @@ class Watch:
     async def _listen(self, feed: _Feed) -> None:
         """Wait for what a poll brings."""
         try:
-            async with asyncio.timeout(self._quiet_s):
+            async with asyncio.timeout_at(feed.quiet_at_s):
                 going_on = await feed.more()
         except TimeoutError:
             await self._quiet(feed)
@@ -354,15 +369,16 @@ class Watch:
                 self._drop_feed()
                 self._resync = f"the store's index went back from {self._seen} to {index}"
                 return
-        self._resume = max(self._resume, feed.index)
         dispatcher = await self._ready()
         answer = await dispatcher.call(requests.head(self._key))
-        behind = answer.etcd_index() - self._resume
-        if behind < CLIENT_WATCH_BEHIND:
-            self._quiet_s = min(2 * self._quiet_s, CLIENT_WATCH_QUIET_MAX_S)
+        # Only now, as the loop has looked at the network since: it may have been held up before.
+        if not feed.is_silent():
             return
-        self._quiet_s = float(CLIENT_WATCH_SETTLED_S)
-        if behind < CLIENT_WATCH_TOO_FAR:
+        self._resume = max(self._resume, feed.index)
+        behind = answer.etcd_index() - self._resume
+        self._quiet_s = quiet_interval_s(self._quiet_s, behind)
+        feed.quiet_at_s = asyncio.get_running_loop().time() + self._quiet_s
+        if CLIENT_WATCH_BEHIND <= behind < CLIENT_WATCH_TOO_FAR:
             self._drop_feed()  # asked anew, the head brings a later index
 
     # --- failures -----------------------------------------------------------------------
@@ -387,3 +403,14 @@ class Watch:
                 CLIENT_WATCH_PAUSE_MIN_S * 2.0 ** min(rounds, 16), CLIENT_WATCH_PAUSE_MAX_S
             )
             await asyncio.sleep(pause_s * (0.5 + self._rng.random() / 2))
+
+
+def quiet_interval_s(last_s: float, behind: int) -> float:
+    """How long to wait before the next look at a quiet watch that is so many events behind.
+
+    So that about `CLIENT_WATCH_BEHIND` events pass in between, never less than it takes to be
+    sure of a silence.
+    """
+    wanted_s = last_s * CLIENT_WATCH_BEHIND / max(1, behind)
+    wanted_s = min(wanted_s, 2 * last_s, CLIENT_WATCH_QUIET_MAX_S)
+    return max(wanted_s, float(CLIENT_WATCH_SETTLED_S))
