@@ -237,8 +237,9 @@ def test_a_quiet_key_in_a_busy_store(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watcher, "CLIENT_WATCH_TOO_FAR", 80)
 
     async def main() -> None:
-        async with FakeCluster(history=100) as cluster, Client(cluster.urls) as client:  # noqa: SIM117
-            async with client.watch(KEY) as events:
+        async with FakeCluster(history=100) as cluster:
+            client = Client(cluster.urls)
+            async with client, client.watch(KEY) as events:
                 waiting = asyncio.ensure_future(anext(events))
                 for _ in range(40):
                     for _ in range(10):
@@ -263,8 +264,9 @@ def test_a_store_that_is_too_busy_is_left_alone() -> None:
     """A poll that would find the history cleared is not given up for one."""
 
     async def main() -> None:
-        async with FakeCluster(history=10) as cluster, Client(cluster.urls) as client:  # noqa: SIM117
-            async with client.watch(KEY) as events:
+        async with FakeCluster(history=10) as cluster:
+            client = Client(cluster.urls)
+            async with client, client.watch(KEY) as events:
                 waiting = asyncio.ensure_future(value_of(events))
                 await asyncio.sleep(0.02)
                 for _ in range(1000):
