@@ -33,7 +33,7 @@ $(READY): setup.cfg pyproject.toml constraints.txt
 venv: $(READY) ## install kvraft and its tools into .venv
 
 run: $(READY) ## start a cluster of three on this machine
-	@exec $(BIN)/python -m kvraft_cli.local $(ARGS)
+	@exec $(BIN)/kvraft dev $(ARGS)
 
 test: lint types unit ## everything that has to pass: linter, types, tests
 

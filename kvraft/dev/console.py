@@ -73,6 +73,8 @@ async def _kill(cluster: AsyncCluster, words: Sequence[str]) -> str:
 
 async def _start(cluster: AsyncCluster, words: Sequence[str]) -> str:
     name = _one(words)
+    if cluster.status(name).running:
+        return f"{name} runs already"
     await cluster.restart(name)
     return f"{name} is back at {cluster.url(name)}."
 
@@ -85,7 +87,9 @@ async def _pause(cluster: AsyncCluster, words: Sequence[str]) -> str:
 async def _resume(cluster: AsyncCluster, words: Sequence[str]) -> str:
     name = _optional(words)
     resumed = await cluster.resume(name)
-    return f"{_listed(resumed)} {'goes' if len(resumed) == 1 else 'go'} on."
+    if not resumed:
+        return "Nobody was paused."
+    return f"{', '.join(resumed)} {'goes' if len(resumed) == 1 else 'go'} on."
 
 
 async def _partition(cluster: AsyncCluster, words: Sequence[str]) -> str:
@@ -153,7 +157,3 @@ def _one(words: Sequence[str]) -> str:
 
 def _optional(words: Sequence[str]) -> str | None:
     return _one(words) if words else None
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names) if names else "Nobody"

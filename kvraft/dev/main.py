@@ -8,6 +8,7 @@ for unreadable words, 1 for a cluster that cannot be started.
 from __future__ import annotations
 
 import asyncio
+import io
 import logging
 import os
 import signal
@@ -17,7 +18,7 @@ from typing import Any, Final, TextIO
 
 from kvraft.dev import console
 from kvraft.dev.keyboard import Keyboard
-from kvraft.dev.options import USUAL_PORT, Options, parse
+from kvraft.dev.options import USUAL_NODES, USUAL_PORT, Options, parse
 from kvraft.dev.ports import choose_ports, port_is_free
 from kvraft.dev.screen import Screen
 from kvraft.errors import KvraftError
@@ -36,9 +37,9 @@ _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 def main(words: Sequence[str]) -> None:
     """The command; ends the process."""
     options = parse(words)
-    logging.basicConfig(level=logging.ERROR, format="%(levelname)s: %(message)s")
     arrange()
-    screen = Screen(sys.stdout, os.environ)
+    logging.basicConfig(level=logging.ERROR, format="%(levelname)s: %(message)s")
+    screen = Screen(sys.stdout or io.StringIO(), os.environ)
     how = runner()(_run(options, screen, sys.stdin))
     if isinstance(how, signal.Signals):
         die_by(how)
@@ -75,7 +76,8 @@ async def _run(options: Options, screen: Screen, stdin: TextIO | None) -> How:
     try:
         cluster = starting.result()
     except (KvraftError, OSError) as error:
-        print(f"kvraft dev: {error}", file=sys.stderr)
+        why = error.strerror if isinstance(error, OSError) else None
+        print(f"kvraft dev: {why or error}", file=sys.stderr)
         return 1
     try:
         show(cluster, options, screen)
@@ -88,7 +90,7 @@ async def _run(options: Options, screen: Screen, stdin: TextIO | None) -> How:
 async def _start(options: Options) -> AsyncCluster:
     """Start at the ports that are wished for, or at others. Raises KvraftError or OSError."""
     first = USUAL_PORT if options.client_port is None else options.client_port
-    count = options.nodes or 3
+    count = _count(options)
     for attempt in range(1, ATTEMPTS + 1):
         ports = choose_ports(
             first, count, port_is_free, keep_first=options.client_port not in (None, 0)
@@ -103,11 +105,30 @@ async def _start(options: Options) -> AsyncCluster:
     raise AssertionError("unreachable")
 
 
+def _count(options: Options) -> int:
+    """How many members: as many as the data directory has, if there is anything in it.
+
+    Raises KvraftError if the user wants another number.
+    """
+    found = 0
+    if options.data_dir is not None:
+        while os.path.isdir(os.path.join(options.data_dir, f"m{found + 1}")):
+            found += 1
+    wanted = options.nodes or found or USUAL_NODES
+    if found and wanted != found:
+        raise KvraftError(
+            f"{options.data_dir} holds a cluster of {found}: leave --nodes out, or name another "
+            "directory in --data-dir"
+        )
+    return wanted
+
+
 def show(cluster: AsyncCluster, options: Options, screen: Screen) -> None:
     """Say where the members are, and what to try first."""
     count = len(cluster.members)
-    kept = "in memory" if options.data_dir is None else f"with its data in {options.data_dir}"
     members = "1 member" if count == 1 else f"{count} members"
+    whose = "its" if count == 1 else "their"
+    kept = "in memory" if options.data_dir is None else f"with {whose} data in {options.data_dir}"
     screen.line(f"{screen.bold(f'kvraft dev: {members} {kept}')} (not for production)")
     screen.line()
     screen.line(console.status_text(cluster))

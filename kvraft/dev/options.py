@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 MAX_NODES: Final = 9  # more make every write slower and no experiment better
+USUAL_NODES: Final = 3
 USUAL_PORT: Final = 2379
 _MAX_PORT: Final = 65535
 
@@ -49,7 +50,7 @@ def parse(words: Sequence[str]) -> Options:
         "--nodes",
         type=_number,
         metavar="N",
-        help=f"how many members, from 1 to {MAX_NODES} (default: 3)",
+        help=f"how many members, from 1 to {MAX_NODES} (default: {USUAL_NODES})",
     )
     parser.add_argument(
         "--client-port",

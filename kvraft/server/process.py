@@ -15,7 +15,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from kvraft.server.logs import LineFormatter, formatter_for
-from kvraft.storage.files import descriptor_identity
+from kvraft.storage.files import descriptor_identity, fill_standard_streams
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -50,7 +50,8 @@ def arrange() -> None:
     SIGABRT, by which a watchdog ends a process, shows what every thread was doing; SIGQUIT does so
     as well, with status 2, as in a Go program. SIGUSR1 does nothing, as in etcd.
     """
-    faulthandler.enable()
+    fill_standard_streams()
+    faulthandler.enable(_STANDARD_ERROR)
     signal.signal(signal.SIGQUIT, _dump)
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
     sys.setswitchinterval(SWITCH_INTERVAL_SECONDS)

@@ -206,6 +206,19 @@ def descriptor_identity(handle: int) -> str:
     return f"{status.st_dev}:{status.st_ino}"
 
 
+def fill_standard_streams() -> None:
+    """Put something harmless in place of standard streams that are closed.
+
+    Otherwise the next sockets and files get their numbers, and whoever prints writes into them.
+    """
+    for handle in range(3):
+        if not descriptor_identity(handle):
+            opened = os.open(os.devnull, os.O_RDWR)
+            if opened != handle:
+                os.dup2(opened, handle)
+                os.close(opened)
+
+
 def parent(path: str) -> str:
     """The directory a name stands in; a bare name stands in the working directory."""
     return posixpath.dirname(path) or "."

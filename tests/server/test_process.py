@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 
@@ -68,3 +69,18 @@ def test_the_form_of_the_log_depends_on_where_it_goes(monkeypatch: pytest.Monkey
 def test_the_standard_loop_does_where_there_is_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvloop", None)
     assert process.runner() is asyncio.run
+
+
+def test_closed_standard_streams_are_filled() -> None:
+    script = (
+        "import os\n"
+        "from kvraft.storage.files import fill_standard_streams\n"
+        "os.close(0); os.close(2)\n"
+        "fill_standard_streams()\n"
+        "print(os.path.samestat(os.fstat(0), os.stat(os.devnull)), os.fstat(2) is not None)\n"
+        "print(os.dup(1))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, text=True, check=True, timeout=30
+    )
+    assert done.stdout == "True True\n3\n"
