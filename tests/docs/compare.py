@@ -18,6 +18,8 @@ VARYING: Final = tuple(
         (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?", "<time>"),
         (r"\b[A-Z][a-z]{2}, \d\d [A-Z][a-z]{2} \d{4} \d\d:\d\d:\d\d GMT", "<time>"),
         (r'("(?:created|modified)Index": ?)\d+', r"\1<index>"),
+        (r'("(?:created|modified|etcd)_index": ?)\d+', r"\1<index>"),
+        (r'("(?:time|ttl)": ?)[\d.]+', r"\1<time>"),
         (r"((?:Created|Modified|Etcd|Raft)-Index: )\d+", r"\1<index>"),
         (r"(X-Raft-Term: )\d+", r"\1<term>"),
         (r"(Content-Length: )\d+", r"\1<length>"),
@@ -33,8 +35,9 @@ VARYING: Final = tuple(
         (r"/tmp/[\w.-]+", "<directory>"),
         (r"\bisLeader=(?:true|false)\b", "isLeader=<yes or no>"),
         # who leads is settled by chance
-        (r"^\s*m\d  (http://\S+ +)(?:leader|follower)( +term )\d+, index \d+", r"\1<role>\2"),
+        (r"^\s*m\d  (http://\S+ +)(?:leader|follower) +term \d+, index \d+", r"\1<role>"),
         (r"^m\d (is dead|leads|stands still|goes on|is back|has stopped)", r"<member> \1"),
+        (r"( is back at )http://\S+", r"\1<its URL>"),
         (r"\b(leads in term )\d+", r"\1<term>"),
         (r'"((?:start|resume)) m\d"', r'"\1 <member>"'),
     )

@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import re
+import signal
+import subprocess
 import tempfile
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from benchmarks.members import KVRAFT, Cluster, call, free_ports
+from benchmarks.members import KVRAFT, call, free_ports, wait_until
 from tests.docs.ports import Ports
 
-# Where the members of `kvraft dev` are: client ports, then peer ports.
+# Where the members of `kvraft dev` are if nobody else is there.
 CLIENT_PORTS: Final = (2379, 22379, 32379)
-PEER_PORTS: Final = (2380, 22380, 32380)
-RESET_TIMEOUT_S: Final = 5.0
+REQUEST_TIMEOUT_S: Final = 5.0
+STOP_TIMEOUT_S: Final = 10.0
+_PORT: Final = re.compile(r"^  m\d  http://127\.0\.0\.1:(\d+)", re.MULTILINE)
 
 
 class Playground:
-    """Three members, started with the first page that asks for them."""
+    """`kvraft dev`, started with the first page that asks for it."""
 
     def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="kvraft-docs-")
-        self._cluster: Cluster | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._ports: list[int] = []
 
     def __enter__(self) -> Self:
         return self
@@ -35,46 +40,55 @@ class Playground:
         self._stop()
         self._folder.cleanup()
 
-    def _stop(self) -> None:
-        if self._cluster is not None:
-            self._cluster.__exit__(None, None, None)
-            self._cluster = None
-
     def ports(self) -> Ports:
         """The mapping for a page that uses these members."""
-        members = self._started().members
-        known = {
-            documented: int(url.rpartition(":")[2])
-            for documented, url in (
-                *zip(CLIENT_PORTS, (member.client_url for member in members), strict=True),
-                *zip(PEER_PORTS, (member.peer_url for member in members), strict=True),
-            )
-        }
-        return Ports(known, lambda: free_ports(1)[0])
+        if self._process is None:
+            self._start()
+        return Ports(dict(zip(CLIENT_PORTS, self._ports, strict=True)), lambda: free_ports(1)[0])
 
-    def _started(self) -> Cluster:
-        if self._cluster is None:
-            folder = Path(tempfile.mkdtemp(dir=self._folder.name))
-            self._cluster = Cluster(KVRAFT, len(CLIENT_PORTS), folder).start()
-        return self._cluster
+    def _start(self) -> None:
+        log = Path(self._folder.name) / "dev.log"
+        with log.open("wb") as output:
+            self._process = process = subprocess.Popen(
+                [*KVRAFT, "dev", "--client-port", "0"],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
+
+        def started() -> bool:
+            assert process.poll() is None, log.read_text()
+            return "Ctrl-C" in log.read_text()
+
+        wait_until("kvraft dev has started", started)
+        self._ports = [int(port) for port in _PORT.findall(log.read_text())]
+
+    def _stop(self) -> None:
+        process, self._process = self._process, None
+        if process is not None:
+            process.send_signal(signal.SIGINT)
+            try:
+                process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
     def reset(self) -> None:
-        """Remove all keys. A cluster that does not allow it is replaced by a new one."""
-        if self._cluster is None:
+        """Remove all keys, users and roles. If that is not allowed, the cluster is replaced."""
+        if self._process is None:
             return
-        url = self._cluster.members[0].client_url
         try:
-            listing = call(url, "GET", "/v2/keys/", timeout_s=RESET_TIMEOUT_S).body
-            for node in listing["node"].get("nodes", ()):
-                path = f"/v2/keys{node['key']}?recursive=true"
-                call(url, "DELETE", path, timeout_s=RESET_TIMEOUT_S)
-            if call(url, "GET", "/v2/auth/enable", timeout_s=RESET_TIMEOUT_S).body["enabled"]:
-                self._stop()
-                return
-            for kind, name in (("users", "user"), ("roles", "role")):
-                listing = call(url, "GET", f"/v2/auth/{kind}", timeout_s=RESET_TIMEOUT_S).body
-                for record in listing[kind] or ():
-                    path = f"/v2/auth/{kind}/{record[name]}"
-                    call(url, "DELETE", path, timeout_s=RESET_TIMEOUT_S)
-        except (OSError, KeyError, TypeError):
+            self._clear(f"http://127.0.0.1:{self._ports[0]}")
+        except (OSError, LookupError, TypeError):
+            self._stop()
+
+    def _clear(self, url: str) -> None:
+        root = call(url, "GET", "/v2/keys/", timeout_s=REQUEST_TIMEOUT_S).body["node"]
+        paths = [f"/v2/keys{node['key']}?recursive=true" for node in root.get("nodes", ())]
+        for kind, name in (("users", "user"), ("roles", "role")):
+            listing = call(url, "GET", f"/v2/auth/{kind}", timeout_s=REQUEST_TIMEOUT_S).body
+            paths += [f"/v2/auth/{kind}/{record[name]}" for record in listing[kind] or ()]
+        for path in paths:
+            call(url, "DELETE", path, timeout_s=REQUEST_TIMEOUT_S)
+        if call(url, "GET", "/v2/auth/enable", timeout_s=REQUEST_TIMEOUT_S).body["enabled"]:
             self._stop()

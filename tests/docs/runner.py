@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 import tempfile
 import time
@@ -30,6 +31,7 @@ STARTED_TIMEOUT_S: Final = 20.0  # a server has to show what the page says
 PRINTED_TIMEOUT_S: Final = 5.0  # another terminal's output
 BEGUN_S: Final = 1.5  # until another terminal watches; one that does not watch has begun then
 POLL_S: Final = 0.01
+_MEMBER: Final = re.compile(r"\bm\d\b")  # as `kvraft dev` names them
 
 
 @dataclass
@@ -114,6 +116,7 @@ class _Run:
         self._programs: Programs | None = None
         self._servers: list[Terminal] = []
         self._left: list[Shell] = []
+        self._members: dict[str, str] = {}
         self._waiting: list[_Waiting] = []
 
     def close(self) -> None:
@@ -258,11 +261,21 @@ class _Run:
         server.output()
         line = block.line
         for typed in markdown.typed(block, prompt="> "):
-            server.type(typed.command)
+            server.type(
+                _MEMBER.sub(lambda name: self._members.get(name[0], name[0]), typed.command)
+            )
             _until(partial(self._shows, server, typed.expected), PRINTED_TIMEOUT_S)
             line += len(typed.shown)
-            self._compare(line, typed, self._printed(server))
+            printed = self._printed(server)
+            self._learn_members(typed.expected, printed)
+            self._compare(line, typed, printed)
             line += len(typed.expected)
+
+    def _learn_members(self, expected: list[str], printed: list[str]) -> None:
+        """Chance decides who leads: whoever did the page's deeds bears the page's name."""
+        shown, actual = _MEMBER.match("".join(expected[:1])), _MEMBER.match("".join(printed[:1]))
+        if shown and actual and shown[0] != actual[0]:
+            self._members.update({shown[0]: actual[0], actual[0]: shown[0]})
 
     # --- programs -------------------------------------------------------------------------
 
