@@ -136,6 +136,9 @@ class Node(DirectKeys):
         if self._settings.network is None and self._settings.peer_url is None:
             try:
                 await self.wait_ready()
+            except NodeFailed as ended:
+                await self.kill()
+                raise ended.__cause__ or ended from None
             except BaseException:
                 await self.kill()
                 raise
