@@ -148,10 +148,21 @@ class Run:
             path = b"%b/last%d" % (ROOT, number)
             while (await client.write(path, number)).outcome is not Outcome.OK:
                 self._in_time(deadline, f"member {number} takes no write after all faults ended")
-        marker = self.recorder.highest_index
-        while min(watcher.next_index for watcher in self._live_watchers()) <= marker:
-            self._in_time(deadline, "a watch does not catch up after all faults ended")
-            await asyncio.sleep(0.05)
+        while True:
+            marker = self.recorder.highest_index
+            while min(watcher.next_index for watcher in self._live_watchers()) <= marker:
+                self._in_time(deadline, "a watch does not catch up after all faults ended")
+                await asyncio.sleep(0.05)
+            index, body = await self._agreed(deadline)
+            if index == self.recorder.highest_index:
+                return index, body
+            # A member that came back noted that after the last write. Only a later event tells
+            # the watchers that this was no change of a key.
+            number = self.numbers()[0]
+            await client.write(b"%b/last%d" % (ROOT, number), number)
+
+    async def _agreed(self, deadline: float) -> tuple[int, bytes]:
+        """Index and content as all members show them."""
         while True:
             answers = await self._read_everywhere()
             if answers is not None and len({_shown(answer) for answer in answers}) == 1:
