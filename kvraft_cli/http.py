@@ -321,7 +321,9 @@ def _resolve(host: str, port: int, clock: Clock) -> list[tuple[int, tuple[str, i
     # the name that needs no asking around is taken at once
     flags = 0 if host == "localhost" else socket.AI_NUMERICHOST
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+        # as bytes, ASCII names need no codec for international ones
+        name = host.encode() if host.isascii() else host
+        found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=flags)
     except socket.gaierror:
         from kvraft_cli.names import look_up
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn, TextIO
@@ -32,9 +31,9 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         stdout.flush()
         stderr.flush()
     except KeyboardInterrupt:
-        _die_of(signal.SIGINT)
+        _die_of("SIGINT")
     except BrokenPipeError:
-        _die_of(signal.SIGPIPE)
+        _die_of("SIGPIPE")
     except OSError as error:  # nothing else lets one through: the output cannot be written
         os.write(2, f"{PROGRAM}: cannot write: {os.strerror(error.errno or 0)}\n".encode())
         code = BAD_ARGUMENTS
@@ -84,7 +83,10 @@ def _stream(stream: TextIO | None, number: int) -> TextIO:
     return stream
 
 
-def _die_of(number: signal.Signals) -> NoReturn:
+def _die_of(name: str) -> NoReturn:
+    import signal
+
+    number = signal.Signals[name]
     signal.signal(number, signal.SIG_DFL)
     os.kill(os.getpid(), number)
     os._exit(128 + number)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from copy import copy
 
 from kvraft.limits import CTL_MAX_REDIRECTS
 from kvraft_cli.endpoints import Url, UrlError, clean_path, encode_form, parse_url
@@ -60,6 +59,8 @@ class Session:
 
     def twin(self) -> Session:
         """The same cluster over connections of its own, for another thread."""
+        from copy import copy
+
         other = copy(self)
         other.transport = self.transport.twin()
         return other
