@@ -80,6 +80,11 @@ class Context:
             session.announce()
         return session
 
+    def close(self) -> None:
+        """Close the connections."""
+        if self._transport is not None:
+            self._transport.close()
+
     def _connected(self) -> Session:
         if self._session is None:
             from kvraft_cli.session import Session

@@ -44,10 +44,13 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 def run(words: Sequence[str], stdin: TextIO, stdout: TextIO, stderr: TextIO) -> int:
     """Run one command; prints what it has to say and returns the exit code."""
 
+    made: list[Context] = []
+
     def make_context(options: Flags) -> Context:
         from kvraft_cli.context import Context
 
-        return Context(options, os.environ, stdin, stdout, stderr)
+        made.append(Context(options, os.environ, stdin, stdout, stderr))
+        return made[-1]
 
     try:
         return app.run(words, make_context)
@@ -67,6 +70,9 @@ def run(words: Sequence[str], stdin: TextIO, stdout: TextIO, stderr: TextIO) -> 
 
             stderr.write(for_failure(failure))
         return failure.code
+    finally:
+        for context in made:
+            context.close()
 
 
 def _as_utf8(word: str) -> str:

@@ -16,7 +16,6 @@ from kvraft_cli.session import Session
 from tests.cli.stub import Asked, Stub, answer, by_path
 from tests.cli.test_http import no_tls
 
-
 transports: Final[list[Transport]] = []
 
 
