@@ -16,9 +16,9 @@ def ask(prompt: str, stdin: BinaryIO, stdout: TextIO) -> str:
 
     A terminal shows nothing of it. Raises OSError if stdin cannot be read.
     """
-    stdout.write(prompt)
-    stdout.flush()
-    with _unseen(stdin):
+    with _unseen(stdin):  # before the prompt: who answers fast is not seen either
+        stdout.write(prompt)
+        stdout.flush()
         line = stdin.readline()
     # the line end that the user typed was not shown either
     stdout.write("\n")

@@ -74,6 +74,8 @@ def describe(error: OSError, host: str) -> str:
         return f"x509: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
         text = (error.reason or str(error)).lower().replace("_", " ")
+        if text == "unexpected eof while reading":
+            return "EOF"
         if text in ("wrong version number", "http request", "record layer failure"):
             return "tls: first record does not look like a TLS handshake"
         return f"tls: {text}"

@@ -95,7 +95,7 @@ class Stub:
                     connection.sendall(sent)
                     if b"Connection: close" in sent or b"HTTP/1.1" not in sent:
                         return
-        except OSError:
+        except (OSError, ValueError):  # the client has gone, or speaks something else
             pass
 
 
