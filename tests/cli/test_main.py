@@ -51,7 +51,7 @@ def finished(*words: str | bytes, stdin: bytes = b"", **env: Any) -> tuple[int, 
 
 
 @pytest.mark.parametrize("locale", [{}, {"LC_ALL": "C"}, {"LC_ALL": "POSIX", "PYTHONUTF8": "0"}])
-def test_any_bytes_pass_through(locale: dict[str, str]) -> None:
+def test_any_bytes_pass_through(locale: dict[str, Any]) -> None:
     with Stub(lambda _: SET) as stub:
         words = ("--no-sync", "--endpoints", stub.url, "set", b"/\xff\xc3\xa9")
         assert finished(*words, b"\xfe\xc3\xa9", **locale) == (0, b"\xc3\xa9\n", b"")

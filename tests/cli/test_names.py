@@ -92,7 +92,9 @@ def test_service_records(monkeypatch: pytest.MonkeyPatch) -> None:
         (dns.exception.Timeout, "i/o timeout"),
     ],
 )
-def test_no_service_records(error: Exception, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_service_records(
+    error: type[Exception], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(dns.resolver, "Resolver", Resolver)
     Resolver.found = error
     with pytest.raises(LookupError) as caught:
