@@ -442,10 +442,12 @@ WATCHING: Final[tuple[Step, ...]] = (
     Join("forever", interrupted=True, lines=16),
     Watch("quiet", "watch --forever /w/quiet"),
     Join("quiet", interrupted=True),
+    Run("set /w/short v --ttl 2"),
     Watch("expiry", "watch --recursive /w/short"),
-    Run("set /w/short/k v --ttl 1"),
     Join("expiry"),
-    Run("watch --recursive --after-index {idx+16} /w/short"),
+    Run("set /w/short v --ttl 2"),
+    Watch("extended expiry", "-o extended watch /w/short"),
+    Join("extended expiry"),
     Watch(
         "exec",
         "exec-watch --recursive /x -- sh -c"

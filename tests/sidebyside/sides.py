@@ -41,7 +41,7 @@ _ID: Final = re.compile(r"\b(?=[0-9a-f]*[a-f])[0-9a-f]{13,16}\b|\b[0-9]{16,19}(?
 class Outcome(NamedTuple):
     """What one command line did, in comparable form."""
 
-    status: int | str
+    status: int
     stdout: str
     stderr: str
 
@@ -198,16 +198,14 @@ class Side:
         return Job(process, out, err)
 
     def _finish(self, job: Job, typed: bytes) -> Outcome:
-        status: int | str
         try:
             job.process.communicate(typed, TIMEOUT_S)
-            status = job.process.returncode
         except subprocess.TimeoutExpired:
             job.kill()
-            status = f"none within {TIMEOUT_S} s"
+            raise
         with job.out, job.err:
             texts = [read(stream).decode("utf-8", "replace") for stream in (job.out, job.err)]
-        return Outcome(status, *map(self.comparable, texts))
+        return Outcome(job.process.returncode, *map(self.comparable, texts))
 
     def expand(self, word: str) -> str:
         """Fill in what is in braces: an index, an id, a URL, a path."""
