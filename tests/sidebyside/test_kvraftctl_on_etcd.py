@@ -1,7 +1,7 @@
 """kvraftctl on a real etcd passes what was recorded from etcdctl 2.3.8, but for what is listed.
 
-Debian's etcd is a 3.4, which still serves the v2 API with --enable-v2. The list is exact: a case that
-begins to fail, or to pass, is noticed.
+Debian's etcd is a 3.4, which still serves the v2 API with --enable-v2. The list is exact: a case
+that begins to fail, or to pass, is noticed.
 """
 
 from __future__ import annotations
