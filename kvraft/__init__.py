@@ -8,10 +8,28 @@ PYTEST_DONT_REWRITE: a program that imports this before it calls pytest gets no 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
-
+TYPE_CHECKING = False  # as typing's own; importing that costs several times what all else does
 if TYPE_CHECKING:
     from kvraft.client.client import Client as Client
+    from kvraft.client.errors import AuthError as AuthError
+    from kvraft.client.errors import ClientError as ClientError
+    from kvraft.client.errors import CompareFailed as CompareFailed
+    from kvraft.client.errors import DidNotHappen as DidNotHappen
+    from kvraft.client.errors import DirectoryNotEmpty as DirectoryNotEmpty
+    from kvraft.client.errors import EtcdError as EtcdError
+    from kvraft.client.errors import EventIndexCleared as EventIndexCleared
+    from kvraft.client.errors import InvalidRequest as InvalidRequest
+    from kvraft.client.errors import KeyExists as KeyExists
+    from kvraft.client.errors import KeyNotFound as KeyNotFound
+    from kvraft.client.errors import MembershipError as MembershipError
+    from kvraft.client.errors import NotADirectory as NotADirectory
+    from kvraft.client.errors import NotAFile as NotAFile
+    from kvraft.client.errors import OutcomeUnknown as OutcomeUnknown
+    from kvraft.client.errors import ReadFailed as ReadFailed
+    from kvraft.client.errors import RootReadOnly as RootReadOnly
+    from kvraft.client.errors import Unauthorized as Unauthorized
+    from kvraft.client.errors import ValueRequired as ValueRequired
+    from kvraft.client.errors import WatcherCleared as WatcherCleared
     from kvraft.client.model import KeyNode as KeyNode
     from kvraft.client.model import MemberRecord as MemberRecord
     from kvraft.client.model import Result as Result
@@ -26,18 +44,37 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 # name -> the module that defines it
-_LAZY: Final = {
+_LAZY = {
+    "AuthError": "kvraft.client.errors",
     "Client": "kvraft.client.client",
+    "ClientError": "kvraft.client.errors",
     "Cluster": "kvraft.embedded.cluster",
+    "CompareFailed": "kvraft.client.errors",
+    "DidNotHappen": "kvraft.client.errors",
+    "DirectoryNotEmpty": "kvraft.client.errors",
+    "EtcdError": "kvraft.client.errors",
+    "EventIndexCleared": "kvraft.client.errors",
+    "InvalidRequest": "kvraft.client.errors",
+    "KeyExists": "kvraft.client.errors",
     "KeyNode": "kvraft.client.model",
+    "KeyNotFound": "kvraft.client.errors",
     "MemberRecord": "kvraft.client.model",
+    "MembershipError": "kvraft.client.errors",
     "Node": "kvraft.embedded.node",
+    "NotADirectory": "kvraft.client.errors",
+    "NotAFile": "kvraft.client.errors",
+    "OutcomeUnknown": "kvraft.client.errors",
+    "ReadFailed": "kvraft.client.errors",
     "Result": "kvraft.client.model",
     "Resync": "kvraft.client.model",
+    "RootReadOnly": "kvraft.client.errors",
     "SyncClient": "kvraft.client.sync",
     "SyncCluster": "kvraft.embedded.sync",
     "SyncNode": "kvraft.embedded.sync",
+    "Unauthorized": "kvraft.client.errors",
+    "ValueRequired": "kvraft.client.errors",
     "WatchEvent": "kvraft.client.model",
+    "WatcherCleared": "kvraft.client.errors",
 }
 
 __all__ = [  # noqa: PLE0604
