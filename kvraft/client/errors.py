@@ -10,6 +10,8 @@
     +-- DidNotHappen          no server took the request; it may be repeated
     +-- OutcomeUnknown        a change was sent, and nobody said what became of it
     +-- ReadFailed            a read had no answer in time; nothing depends on it
+    +-- LockLost, LeaseLost   what was held is held no longer
+    +-- LockTimeout           a lock, or an election, was not won in time
 
 `OutcomeUnknown` is not a failure: the change may have been made, may still be made, or never will
 be. Who must know reads the key with `quorum=True`, or makes changes that can be repeated
@@ -110,6 +112,22 @@ class OutcomeUnknown(ClientError):
 
 class ReadFailed(ClientError):
     """A read was not answered by any endpoint in time."""
+
+
+class LockLost(ClientError):
+    """What was held (a lock, a leadership) is held no longer: its key was not kept alive."""
+
+
+class LockTimeout(ClientError, TimeoutError):
+    """The lock, or the election, was not won in the time that was given."""
+
+
+class LeaseLost(ClientError):
+    """Keys of a lease are lost; `keys` tells why for each."""
+
+    def __init__(self, keys: dict[str, str]) -> None:
+        super().__init__("; ".join(f"{key}: {why}" for key, why in sorted(keys.items())))
+        self.keys = keys
 
 
 _BY_CODE: Final[dict[int, type[EtcdError]]] = {

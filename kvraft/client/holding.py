@@ -5,18 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from kvraft.client.errors import ClientError
+from kvraft.client.errors import LockLost, LockTimeout
 from kvraft.client.queueing import Place, index_of
 
 INTERRUPTED: Final = "the place was lost"  # message of the cancellation
-
-
-class LockLost(ClientError):
-    """What was held (a lock, a leadership) is held no longer: its key was not kept alive."""
-
-
-class LockTimeout(ClientError, TimeoutError):
-    """The lock, or the election, was not won in the time that was given."""
 
 
 class Held:

@@ -18,6 +18,7 @@ from kvraft.client.errors import (
     CompareFailed,
     DidNotHappen,
     KeyNotFound,
+    LeaseLost,
     OutcomeUnknown,
     ReadFailed,
 )
@@ -27,14 +28,6 @@ from kvraft.client.operations import KeyOperations, Value
 from kvraft.limits import KEEP_MIN_PAUSE_S, KEEP_TRIES_PER_TTL, LEASE_PARALLEL
 
 log = logging.getLogger(__name__)
-
-
-class LeaseLost(ClientError):
-    """Keys of a lease are lost; `keys` tells why for each."""
-
-    def __init__(self, keys: dict[str, str]) -> None:
-        super().__init__("; ".join(f"{key}: {why}" for key, why in sorted(keys.items())))
-        self.keys = keys
 
 
 class _Leased:

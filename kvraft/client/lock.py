@@ -26,7 +26,8 @@ import uuid
 from types import TracebackType
 from typing import Self
 
-from kvraft.client.holding import Held, LockTimeout
+from kvraft.client.errors import LockTimeout
+from kvraft.client.holding import Held
 from kvraft.client.keeping import Clock, boot_time
 from kvraft.client.operations import KeyOperations
 from kvraft.client.queueing import Place, queue_directory

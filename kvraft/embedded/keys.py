@@ -27,6 +27,7 @@ from kvraft.client.errors import (
     etcd_error,
 )
 from kvraft.client.model import Result, Resync, WatchEvent
+from kvraft.client.recipes import Recipes
 from kvraft.embedded.values import nodes_of, read_tree, text
 from kvraft.embedded.watch import NodeWatch
 from kvraft.store.errors import StoreError
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 _PREFIX = len(requests.KEYS)
 
 
-class DirectKeys(ABC):
+class DirectKeys(Recipes, ABC):
     """The operations of a node on keys; implements `KeyOperations`."""
 
     @property

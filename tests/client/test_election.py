@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from kvraft.client.election import Election, Leader
-from kvraft.client.holding import LockLost, LockTimeout
+from kvraft.client.errors import LockLost, LockTimeout
 from tests.client.fakekeys import FakeKeys, Fault
 from tests.client.virtual import now, run
 

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from kvraft.client.errors import ClientError, DidNotHappen, KeyExists
-from kvraft.client.lease import Lease, LeaseLost
+from kvraft.client.errors import ClientError, DidNotHappen, KeyExists, LeaseLost
+from kvraft.client.lease import Lease
 from kvraft.limits import LEASE_PARALLEL
 from tests.client.fakekeys import FakeKeys, Fault, each_fault
 from tests.client.virtual import now, run

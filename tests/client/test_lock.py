@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvraft.client.errors import ClientError, DidNotHappen
-from kvraft.client.holding import LockLost, LockTimeout
+from kvraft.client.errors import ClientError, DidNotHappen, LockLost, LockTimeout
 from kvraft.client.lock import Lock
 from tests.client.fakekeys import LATE_S, PATIENCE_S, FakeKeys, Fault, each_fault
 from tests.client.virtual import VirtualLoop, now, run

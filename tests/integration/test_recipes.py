@@ -19,8 +19,7 @@ import pytest_asyncio
 
 from benchmarks.members import ETCD, KVRAFT, Cluster, Member
 from kvraft import Client, SyncClient
-from kvraft.client.holding import LockLost, LockTimeout
-from kvraft.client.lease import LeaseLost
+from kvraft.client.errors import LeaseLost, LockLost, LockTimeout
 from kvraft.client.lock import Lock
 from kvraft.client.syncrecipes import SyncLock
 
