@@ -13,10 +13,10 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Coroutine, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from kvraft.client.client import Client
-from kvraft.embedded.connector import MemoryClient, MemoryConnector
+from kvraft.api.service import ChangeKind, MemberChange
 from kvraft.embedded.node import Node
 from kvraft.embedded.settings import (
     ELECTION_TICKS,
@@ -25,9 +25,11 @@ from kvraft.embedded.settings import (
     memory_host,
     memory_peer_url,
 )
+from kvraft.storage import Identity
 from kvraft.transport.memory import MemoryNetwork
 
 if TYPE_CHECKING:
+    from kvraft.client.client import Client
     from kvraft.clock import Clock
     from kvraft.store.machine import Machine
 
@@ -134,25 +136,30 @@ class Cluster:
         clients = _urls("client_urls", client_urls, sockets, size)
         peers = _urls("peer_urls", peer_urls, peer_sockets, size)
         self._network = None if peer_sockets else MemoryNetwork()
-        self.nodes: list[Node] = []
-        """All members, running or not."""
-        for name, client_url, peer_url in zip(names, clients, peers, strict=True):
-            self.nodes.append(
-                Node(
-                    None if data_dir is None else os.path.join(data_dir, name),
-                    name=name,
-                    client_url=client_url,
-                    peer_url=peer_url,
-                    # With sockets, the real addresses are known when they have been taken.
-                    initial_cluster={name: memory_peer_url(name) for name in names},
-                    tick_ms=tick_ms,
-                    election_ticks=election_ticks,
-                    snapshot_count=snapshot_count,
-                    state_machine=state_machine,
-                    network=self._network,
-                    clock=clock,
-                )
+        self._make = partial(
+            Node,
+            tick_ms=tick_ms,
+            election_ticks=election_ticks,
+            snapshot_count=snapshot_count,
+            state_machine=state_machine,
+            network=self._network,
+            clock=clock,
+        )
+        self._data_dir = data_dir
+        self._sockets, self._peer_sockets = sockets, peer_sockets
+        # With sockets, the real addresses are known when they have been taken.
+        founders = {name: memory_peer_url(name) for name in names}
+        self.nodes: list[Node] = [
+            self._make(
+                self._directory(name),
+                name=name,
+                client_url=client_url,
+                peer_url=peer_url,
+                initial_cluster=founders,
             )
+            for name, client_url, peer_url in zip(names, clients, peers, strict=True)
+        ]
+        """All members, running or not."""
         self.links = Links(self._network, self.nodes)
 
     # --- life ---------------------------------------------------------------------------
@@ -258,15 +265,62 @@ class Cluster:
         `options`: those of `Client`, but for endpoints, TLS and connector. It belongs to the
         program's event loop, and has to be closed.
         """
+        # Who calls the members directly need not load an HTTP client.
+        from kvraft.client.client import Client
+        from kvraft.embedded.connector import MemoryClient, MemoryConnector
+
         if self.client_urls:
             return Client(self.client_urls, **options)
         hosts = {memory_host(node.name): node.accept for node in self.nodes}
         urls = [memory_client_url(node.name) for node in self.nodes]
         return MemoryClient(urls, MemoryConnector(hosts), **options)
 
+    async def add(self) -> Node:
+        """Add a member, start it, and wait until it serves. Raises MembershipError.
+
+        Until it has caught up it counts for nothing; then it votes.
+        """
+        leader = await self.wait_leader()
+        name = f"m{1 + max(int(node.name[1:]) for node in self.nodes)}"
+        node = self._make(
+            self._directory(name),
+            name=name,
+            client_url=_ANY_PORT if self._sockets else None,
+            peer_url=_ANY_PORT if self._peer_sockets else None,
+            initial_cluster={name: memory_peer_url(name)},
+            initial_cluster_state="existing",
+        )
+        try:
+            await node.take_addresses()
+            peer_url = node.peer_url or memory_peer_url(name)
+            info = await leader.change_members(MemberChange(ChangeKind.ADD, 0, (peer_url,)))
+            assert info is not None, "an added member is shown"
+            members = leader.life.member.members()
+            if node.peer_url is None:
+                node.join(Identity(info.id, leader.life.member.cluster_id), members)
+            self.nodes.append(node)
+            urls = {member.name: member.peer_urls for member in members if member.name}
+            await node.begin({**urls, name: (peer_url,)} if self._peer_sockets else None)
+            await node.wait_ready()
+        except BaseException:
+            await node.kill()
+            raise
+        return node
+
+    async def remove(self, node: Node | str) -> None:
+        """Remove a member for good, and stop it. Raises MembershipError."""
+        removed = self._node(node)
+        asked = await self.wait_leader()
+        await asked.change_members(MemberChange(ChangeKind.REMOVE, int(removed.id, 16)))
+        self.nodes.remove(removed)
+        await removed.retire()
+
+    def _directory(self, name: str) -> str | None:
+        return None if self._data_dir is None else os.path.join(self._data_dir, name)
+
     async def kill(self, node: Node | str) -> None:
-        """End a member as if its process had been killed."""
-        await self._node(node).kill()
+        """End a member as if its process had been killed; its addresses are kept for it."""
+        await self._node(node).kill(keep_addresses=True)
 
     async def restart(self, node: Node | str) -> None:
         """Start a member that was stopped or killed, with the data and the addresses it had."""

@@ -12,17 +12,24 @@ side by side. Everything that was started is stopped again by `stop`.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from kvraft.api.service import MemberInfo, Unavailable
-from kvraft.client.errors import DidNotHappen, OutcomeUnknown
+from kvraft.api.service import (
+    ChangeOutcome,
+    MemberChange,
+    MemberChangeError,
+    MemberInfo,
+    Unavailable,
+)
+from kvraft.client.errors import DidNotHappen, MembershipError, OutcomeUnknown
 from kvraft.client.model import MemberRecord
-from kvraft.embedded.connector import MemoryClient, MemoryConnector
 from kvraft.embedded.errors import NodeFailed, NodeStopped, StartFailed
 from kvraft.embedded.keys import DirectKeys
+from kvraft.embedded.opening import newcomer
 from kvraft.embedded.running import Life, Sockets, Starter
 from kvraft.embedded.settings import (
     ELECTION_TICKS,
@@ -40,6 +47,7 @@ if TYPE_CHECKING:
     from kvraft.client.client import Client
     from kvraft.clock import Clock
     from kvraft.embedded.watch import NodeWatch
+    from kvraft.storage import Identity
     from kvraft.transport.memory import MemoryNetwork
 
 # As a library: whoever wants the lines configures logging; nobody gets them unasked.
@@ -190,9 +198,16 @@ class Node(DirectKeys):
         """Stop without handing over: for clusters of which all members stop."""
         await self._end(hand_over=False, at_once=False)
 
-    async def kill(self) -> None:
-        """Stop without a word to anybody, as if the process had been killed."""
+    async def kill(self, *, keep_addresses: bool = False) -> None:
+        """Stop without a word to anybody, as if the process had been killed.
+
+        `keep_addresses`: nobody else gets its ports before it is started again, or stopped.
+        """
         await self._end(hand_over=False, at_once=True)
+        if keep_addresses and self._sockets is None:
+            # If somebody else is that quick, the next start says so.
+            with contextlib.suppress(StartFailed):
+                self._sockets = await self._starter.take_addresses(early=False)
 
     async def wait_ready(self, timeout_s: float | None = None) -> None:
         """Wait until a leader is known and everything that was committed before is applied.
@@ -356,6 +371,24 @@ class Node(DirectKeys):
         info = self._running().member.leader()
         return None if info is None else _record(info)
 
+    async def change_members(self, change: MemberChange) -> MemberInfo | None:
+        """Have a change of the members made; the member as it is then, None for a removed one.
+
+        Raises MembershipError if it is refused, DidNotHappen, or OutcomeUnknown.
+        """
+        done: asyncio.Future[ChangeOutcome] = asyncio.get_running_loop().create_future()
+        self._running().member.change_membership(change, lambda outcome: _settle(done, outcome))
+        outcome = await done
+        if isinstance(outcome, MemberChangeError):
+            raise MembershipError(0, outcome.text or outcome.reason.name.lower())
+        if isinstance(outcome, Unavailable):
+            raise self.unavailable(outcome)
+        return outcome
+
+    def join(self, identity: Identity, members: Sequence[MemberInfo]) -> None:
+        """Begin as this member, which was added to a cluster in the same network in memory."""
+        self._starter.origin = newcomer(identity, members)
+
     async def health(self) -> bool:
         """Whether a linearizable read succeeds within a second."""
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -377,6 +410,9 @@ class Node(DirectKeys):
         `options`: those of `Client`, but for endpoints, TLS and connector. It belongs to the
         program's event loop, and has to be closed. Users and permissions count for it.
         """
+        # Who calls the node directly need not load an HTTP client.
+        from kvraft.embedded.connector import MemoryClient, MemoryConnector
+
         connector = MemoryConnector({memory_host(self.name): self.accept})
         return MemoryClient([memory_client_url(self.name)], connector, **options)
 

@@ -58,13 +58,19 @@ class Sockets:
         self.peer_url: str | None = None
         self.bound: dict[str, tuple[socket.socket, ...]] = {}
 
-    async def take(self, client_url: str | None, peer_url: str | None) -> None:
-        """Take them; a port of 0 becomes a real one. Raises StartFailed."""
+    async def take(
+        self, client_url: str | None, peer_url: str | None, *, early: bool = True
+    ) -> None:
+        """Take them; a port of 0 becomes a real one. Raises StartFailed.
+
+        `early`: clients who connect from now on wait until they are served; otherwise they are
+        refused until then, as peers are.
+        """
         try:
             if peer_url is not None:
                 self.peer_url = await self._take(peer_url, 0)
             if client_url is not None:
-                self.client_url = await self._take(client_url, usual_backlog())
+                self.client_url = await self._take(client_url, usual_backlog() if early else 0)
         except BaseException as error:
             self.close()
             if isinstance(error, OSError):
@@ -196,10 +202,10 @@ class Starter:
         self._lives = 0
         self._urls: tuple[str | None, str | None] = (settings.client_url, settings.peer_url)
 
-    async def take_addresses(self) -> Sockets:
-        """Bind the sockets of the next life, at the same addresses as before."""
+    async def take_addresses(self, *, early: bool = True) -> Sockets:
+        """Bind the sockets of the next life, at the same addresses as before; see `Sockets`."""
         sockets = Sockets()
-        await sockets.take(*self._urls)
+        await sockets.take(*self._urls, early=early)
         self._urls = (sockets.client_url, sockets.peer_url)
         return sockets
 

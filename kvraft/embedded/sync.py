@@ -254,8 +254,7 @@ class SyncCluster:
         portal = Portal("kvraft-cluster")
         self.cluster = cluster = Cluster(size, data_dir, **options)
         """The cluster itself, which belongs to the event loop of the background thread."""
-        self.nodes = [SyncMember(portal, node) for node in cluster.nodes]
-        """All members, running or not."""
+        self._members = {node: SyncMember(portal, node) for node in cluster.nodes}
         self.links = SyncLinks(portal, cluster)
         self._portal = portal
         portal.at_end(cluster.stop)
@@ -293,6 +292,11 @@ class SyncCluster:
         """See `Cluster.wait_ready`."""
         self._portal.call(self.cluster.wait_ready, timeout_s)
 
+    @property
+    def nodes(self) -> list[SyncMember]:
+        """All members, running or not."""
+        return [self._member(node) for node in self.cluster.nodes]
+
     def __getitem__(self, name: str) -> SyncMember:
         """The member of that name. Raises KeyError."""
         return self._member(self.cluster[name])
@@ -322,6 +326,14 @@ class SyncCluster:
         """See `Cluster.client`."""
         return _client(self._portal, self.cluster, options)
 
+    def add(self) -> SyncMember:
+        """See `Cluster.add`."""
+        return self._member(self._portal.call(self.cluster.add))
+
+    def remove(self, node: SyncMember | str) -> None:
+        """See `Cluster.remove`."""
+        self._portal.call(self.cluster.remove, _node(node))
+
     def kill(self, node: SyncMember | str) -> None:
         """See `Cluster.kill`."""
         self._portal.call(self.cluster.kill, _node(node))
@@ -331,7 +343,7 @@ class SyncCluster:
         self._portal.call(self.cluster.restart, _node(node))
 
     def _member(self, node: Node) -> SyncMember:
-        return next(member for member in self.nodes if member.node is node)
+        return self._members.setdefault(node, SyncMember(self._portal, node))
 
 
 def _node(node: SyncMember | str) -> Node | str:

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from benchmarks.members import free_ports
-from kvraft.client.errors import DidNotHappen
+from kvraft.client.errors import DidNotHappen, MembershipError
 from kvraft.embedded.cluster import Cluster
 from kvraft.embedded.errors import NodeStopped, StartFailed
 from kvraft.embedded.node import Node
@@ -148,3 +148,28 @@ async def test_a_node_that_is_stopped_says_so() -> None:
         await node.health()
     assert issubclass(NodeStopped, DidNotHappen)
     await node.stop()
+
+
+@pytest.mark.parametrize("peer_sockets", [False, True])
+def test_members_come_and_go(run: Run, peer_sockets: bool) -> None:
+    async def main() -> None:
+        async with Cluster(1, peer_sockets=peer_sockets, tick_ms=10) as cluster:
+            await cluster.nodes[0].set("/a", "1")
+            for size in (2, 3):
+                added = await cluster.add()
+                assert added.name == f"m{size}"
+                assert (await added.get("/a", quorum=True)).value == "1"
+                assert len(await added.members()) == size
+            await cluster.wait_ready(10)
+            await until(lambda: len(cluster.leader().life.replica.core.membership.voters) == 3)
+            old = cluster.leader()
+            await cluster.remove(old)
+            assert old not in cluster.nodes
+            assert not old.running
+            leader = await cluster.wait_leader(10)
+            assert (await leader.set("/a", "2")).prev_node is not None
+            with pytest.raises(MembershipError):
+                await cluster.remove(old)
+        await asyncio.sleep(0.005)
+
+    run(main())
