@@ -41,18 +41,21 @@ def run(context: Context, flags: Flags, arguments: Sequence[str]) -> int:
     snapshot = _read(context, path)
     if snapshot is None:
         return BAD_ARGUMENTS
-    writers = [_writer(context.api.twin()) for _ in range(max(workers, 1))]
+    sessions = [context.api.twin() for _ in range(max(workers, 1))]
     context.stdout.write(f"starting to import snapshot {path} with {workers} clients\n")
     context.stdout.flush()
     job = Import(snapshot, flags.strings("hidden"), datetime.now(UTC))
     with _display(context, job) as show:
         try:
-            job.run(writers, show)
+            job.run(list(map(_writer, sessions)), show)
         except LookupFailed as error:
             raise Failure(f"Error:  {error}\n", SERVER_ERROR) from error
         except RequestError as error:
             text = stamped(f"failed to copy key: {error.text}")
             raise Failure(text, BAD_ARGUMENTS, error) from error
+        finally:
+            for session in sessions:
+                session.transport.close()
     context.stdout.write(f"finished importing {job.keys} keys\n")
     return SUCCESS
 
