@@ -30,6 +30,7 @@ usage: kvraft [flags]           start a member of a cluster, or a proxy
        kvraft --check [flags]   say what these flags would run into; start nothing
        kvraft --version         show the version
        kvraft --help            show every flag, with examples
+       kvraft dev               start a cluster in memory, for trying things out
        kvraft backup, kvraft verify, kvraft restore
                                 copy, prove and restore data; each has a --help
 """

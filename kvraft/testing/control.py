@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
@@ -19,6 +20,7 @@ from kvraft import limits
 from kvraft.clock import ShiftedClock
 from kvraft.embedded.cluster import Cluster as EmbeddedCluster
 from kvraft.errors import KvraftError
+from kvraft.raft.core import Role
 
 if TYPE_CHECKING:
     from kvraft.client.client import Client
@@ -31,6 +33,8 @@ quick elections are no false ones."""
 _POLL_S: Final = 0.001
 _NANOS_PER_S: Final = 10**9
 _HOST: Final = "127.0.0.1"
+_LINUX: Final = sys.platform == "linux"
+_STATES: Final = {Role.LEADER: "leader", Role.FOLLOWER: "follower"}
 
 
 class ControlError(KvraftError):
@@ -65,7 +69,8 @@ class Places:
 
     The kernel hands a free port to whoever asks, also one whose owner is coming back. So each is
     kept by a second socket that is bound and does not listen: calls are refused as if nobody was
-    there, and only who asks for this very port can have it.
+    there, and only who asks for this very port can have it. (Of the systems that we know only Linux
+    lets a port be shared like that; elsewhere the risk remains.)
     """
 
     def __init__(self) -> None:
@@ -84,6 +89,8 @@ class Places:
                 why = f"cannot listen at {_HOST}:{port}: {error.strerror or error}"
                 raise OSError(error.errno, why) from error
             urls.append(f"http://{_HOST}:{sock.getsockname()[1]}")
+        if not _LINUX:
+            self.close()
         return urls
 
     def close(self) -> None:
@@ -174,7 +181,7 @@ class AsyncCluster:
         if not node.running:
             return MemberStatus(name, url, "stopped", 0, 0)
         core = node.life.replica.core
-        state = "paused" if name in self._paused else core.role.name.lower()
+        state = "paused" if name in self._paused else _STATES.get(core.role, "candidate")
         return MemberStatus(name, url, state, core.term, node.raft_index)
 
     def client(self, **options: Any) -> Client:

@@ -136,6 +136,15 @@ def test_nothing_is_left_behind() -> None:
     assert descriptors() == open_before
 
 
+def test_a_cluster_of_three_starts_at_once() -> None:
+    took_ms = []
+    for _ in range(10):
+        began_s = time.perf_counter()
+        with Cluster(3):
+            took_ms.append((time.perf_counter() - began_s) * 1000)
+    assert min(took_ms) < 100, took_ms
+
+
 def test_closing_twice_and_calls_afterwards() -> None:
     cluster = Cluster(1)
     cluster.close()
