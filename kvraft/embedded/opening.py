@@ -49,20 +49,43 @@ def newcomer(identity: Identity, members: Sequence[MemberInfo]) -> Origin:
 
 def open_storage(files: Files, data_dir: str, origin: Origin, segment_bytes: int) -> Opened:
     """Open what is there, or create it. Raises StorageError, Locked if somebody else has it."""
-    founders: tuple[int, ...] = ()
     if Storage.exists(files, data_dir):
         storage, recovered = Storage.open(files, data_dir, segment_bytes=segment_bytes)
-    else:
-        make_dirs(files, data_dir)
-        identity, entries, state, founders, _ = origin
-        storage = Storage.create(
-            files, data_dir, identity, entries, state, segment_bytes=segment_bytes
-        )
-        recovered = Recovered(identity, state, None, entries, [])
+        return _opened(files, data_dir, storage, recovered, (), origin.known_members)
+    make_dirs(files, data_dir)
+    identity, entries, state, founders, known_members = origin
+    storage = Storage.create(files, data_dir, identity, entries, state, segment_bytes=segment_bytes)
+    recovered = Recovered(identity, state, None, entries, [])
+    return _opened(files, data_dir, storage, recovered, founders, known_members)
+
+
+def reopen_storage(files: Files, data_dir: str) -> Opened | None:
+    """Open what is there; None if there is nothing, or a member that never heard of the others.
+
+    For members that reach the others by sockets, and then have to ask them. Raises as
+    `open_storage`.
+    """
+    if not Storage.exists(files, data_dir):
+        return None
+    storage, recovered = Storage.open(files, data_dir)
+    if recovered.snapshot is None and not recovered.entries:
+        storage.close()
+        return None
+    return _opened(files, data_dir, storage, recovered, (), ())
+
+
+def _opened(
+    files: Files,
+    data_dir: str,
+    storage: Storage,
+    recovered: Recovered,
+    founders: tuple[int, ...],
+    known_members: tuple[MemberInfo, ...],
+) -> Opened:
     try:
         store = restore(storage, recovered)
         start = next_start(files, data_dir, int(time.time()))
     except BaseException:
         storage.close()
         raise
-    return Opened(storage, recovered, store, start, founders, origin.known_members)
+    return Opened(storage, recovered, store, start, founders, known_members)

@@ -10,14 +10,14 @@ import asyncio
 import random
 import socket
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, ParamSpec
 
 from kvraft.api.guards import Guards
 from kvraft.api.listening import Listener, bind, listen, usual_backlog
 from kvraft.api.port import ClientPort
 from kvraft.clock import SystemClock
 from kvraft.embedded.errors import StartFailed
-from kvraft.embedded.opening import Origin, founder, open_storage
+from kvraft.embedded.opening import Origin, founder, open_storage, reopen_storage
 from kvraft.embedded.settings import (
     MEMORY_DATA_DIR,
     Settings,
@@ -29,7 +29,7 @@ from kvraft.server import bootstrap
 from kvraft.server.diskthread import DiskThread, InlineQueue
 from kvraft.server.member import Member
 from kvraft.server.modes import StartRefused
-from kvraft.server.opening import Opened, open_member
+from kvraft.server.opening import Opened, check_same_cluster, open_member
 from kvraft.server.replica import ReplicaConfig
 from kvraft.server.urls import address
 from kvraft.storage import PosixFiles
@@ -247,33 +247,44 @@ class Starter:
     ) -> Opened:
         settings = self.settings
         if sockets.peer_url is not None:
-            given = settings
-            if initial_cluster is not None:
-                urls = {name: tuple(urls) for name, urls in initial_cluster.items()}
-                given = settings._replace(initial_cluster=urls)
-            config = server_config(given, sockets.peer_url)
-            try:
-                return await open_member(config, _no_tls, self.memory)
-            except StartRefused as refused:
-                if refused.__cause__ is not None:
-                    raise refused.__cause__ from None
-                raise StartFailed("; ".join(line.text for line in refused.lines)) from refused
+            return await self._open_among_others(sockets.peer_url, initial_cluster)
         if self.memory is not None:
             return open_storage(
                 self.memory, MEMORY_DATA_DIR, self._origin(), EMBEDDED_MEMORY_SEGMENT_BYTES
             )
         assert settings.data_dir is not None
-        opening = asyncio.get_running_loop().create_task(
-            asyncio.to_thread(
-                open_storage, PosixFiles(), settings.data_dir, self._origin(), WAL_SEGMENT_BYTES
-            )
+        opened = await _in_thread(
+            open_storage, PosixFiles(), settings.data_dir, self._origin(), WAL_SEGMENT_BYTES
         )
+        assert opened is not None
+        return opened
+
+    async def _open_among_others(
+        self, peer_url: str, initial_cluster: Mapping[str, Sequence[str]] | None
+    ) -> Opened:
+        """As the server does it; but reading a large log keeps nobody else in this loop waiting."""
+        given = self.settings
+        if initial_cluster is not None:
+            urls = {name: tuple(urls) for name, urls in initial_cluster.items()}
+            given = given._replace(initial_cluster=urls)
+        config = server_config(given, peer_url)
         try:
-            return await asyncio.shield(opening)
-        except asyncio.CancelledError:
-            # A thread cannot be called back: what it opens is closed.
-            (await _finish(opening)).storage.close()
-            raise
+            if self.memory is None:
+                opened = await _in_thread(reopen_storage, PosixFiles(), config.data_dir)
+            else:
+                opened = reopen_storage(self.memory, config.data_dir)
+            if opened is None:
+                return await open_member(config, _no_tls, self.memory)
+            try:
+                check_same_cluster(config, opened.recovered, opened.store)
+            except StartRefused:
+                opened.storage.close()
+                raise
+            return opened
+        except StartRefused as refused:
+            if refused.__cause__ is not None:
+                raise refused.__cause__ from None
+            raise StartFailed("; ".join(line.text for line in refused.lines)) from refused
 
     def _origin(self) -> Origin:
         if self.origin is not None:
@@ -332,6 +343,23 @@ class Starter:
             make_queue=DiskThread if self.memory is None else InlineQueue,
         )
         return Life(member, replica, sockets, machine, opened.founders)
+
+
+P = ParamSpec("P")
+
+
+async def _in_thread(
+    open_it: Callable[P, Opened | None], *args: P.args, **kwargs: P.kwargs
+) -> Opened | None:
+    """Open a data directory in a thread, which cannot be called back: then it is closed again."""
+    opening = asyncio.ensure_future(asyncio.to_thread(open_it, *args, **kwargs))
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        opened = await _finish(opening)
+        if opened is not None:
+            opened.storage.close()
+        raise
 
 
 async def _finish(work: Coroutine[Any, Any, Any] | asyncio.Future[Any]) -> Any:

@@ -103,7 +103,7 @@ async def _open(files: Files, config: ServerConfig, context: ContextSource) -> O
                 config.initial_cluster, config.name, recovered.identity.cluster_id, context
             )
         if not founders:
-            _check_same_cluster(config, recovered, store)
+            check_same_cluster(config, recovered, store)
         start = next_start(files, config.data_dir, int(time.time()))
     except BaseException:
         storage.close()
@@ -161,8 +161,10 @@ async def _force(
         raise refused(str(error), "etcdserver") from error
 
 
-def _check_same_cluster(config: ServerConfig, recovered: Recovered, store: Store) -> None:
+def check_same_cluster(config: ServerConfig, recovered: Recovered, store: Store) -> None:
     """Refuse the directory of another cluster, where the flags say which cluster is meant.
+
+    Raises StartRefused.
 
     Bootstrap flags are otherwise without effect on a restart. A member that was added or moved
     while the cluster ran cannot be judged by them: its id does not follow from addresses.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
+import resource
 import signal
 from collections.abc import Iterable
 from pathlib import Path
@@ -115,12 +117,17 @@ async def test_a_broken_disk_ends_the_node_and_tells_everybody(
 
 def test_the_process_is_left_alone(run: Run) -> None:
     async def main() -> None:
+        def process() -> tuple[object, ...]:
+            logger = logging.getLogger("kvraft")
+            signals = [signal.getsignal(number) for number in signal.valid_signals()]
+            limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+            return signals, logger.level, list(logger.handlers), gc.isenabled(), limit
+
+        before = process()
         async with Node(client_url="http://127.0.0.1:0") as node:
             await node.set("/a", "1")
-            assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-            assert logging.getLogger("kvraft").level == logging.NOTSET
-            handlers = logging.getLogger("kvraft").handlers
-            assert {type(handler) for handler in handlers} == {logging.NullHandler}
+            assert process() == before
+        assert process() == before
 
     run(main())
 
@@ -181,6 +188,19 @@ async def test_a_node_joins_a_running_cluster_by_its_peer_urls(tmp_path: Path) -
             assert (await second.get("/a", quorum=True)).value == "1"
             assert {member.name for member in await first.members()} >= {"one"}
     await asyncio.sleep(0.01)
+
+
+@pytest.mark.asyncio
+async def test_the_data_of_another_cluster_is_refused(tmp_path: Path) -> None:
+    url = "http://127.0.0.1:0"
+    async with Node(tmp_path, peer_url=url) as node:
+        await node.wait_ready(10)
+        kept = str(node.peer_url)
+    with pytest.raises(StartFailed, match="belongs to member"):
+        await Node(tmp_path, peer_url=url, initial_cluster_token="another").start()
+    async with Node(tmp_path, peer_url=kept) as node:
+        await node.wait_ready(10)
+    await asyncio.sleep(0.005)
 
 
 # --- the program's own state ----------------------------------------------------------------
