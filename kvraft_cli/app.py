@@ -22,13 +22,15 @@ MakeContext = Callable[[Flags], "Context"]
 class Usage(Exception):
     """Something is to be printed on stdout instead of running a command.
 
-    `unknown` is the command that nobody knows, if that is the reason.
+    `unknown` is the command that nobody knows, if that is the reason; `overview` says that this is
+    the help of the whole application.
     """
 
-    def __init__(self, text: str, unknown: str | None = None) -> None:
+    def __init__(self, text: str, unknown: str | None = None, *, overview: bool = False) -> None:
         super().__init__(text)
         self.text = text
         self.unknown = unknown
+        self.overview = overview
 
 
 def run(words: Sequence[str], make_context: MakeContext) -> int:
@@ -42,11 +44,11 @@ def run(words: Sequence[str], make_context: MakeContext) -> int:
     if parsed.error:
         raise Usage(f"Incorrect Usage.\n\n{_application_help()}")
     if parsed.wants_help:
-        raise Usage(_application_help())
+        raise Usage(_application_help(), overview=True)
     if parsed.flags.boolean("version"):
         raise Usage(f"etcdctl version {VERSION}\n")
     if not parsed.arguments:
-        raise Usage(_application_help())
+        raise Usage(_application_help(), overview=True)
     name, *rest = parsed.arguments
     if name in OWN:
         function = _load(OWN[name])
@@ -112,7 +114,7 @@ def _help(words: Sequence[str], make_context: MakeContext, options: Flags) -> No
 
     parsed = _parse_command(helptext.HELP_COMMAND, None, words)
     if not parsed.arguments:
-        raise Usage(_application_help())
+        raise Usage(_application_help(), overview=True)
     name = parsed.arguments[0]
     if name in OWN:
         raise SystemExit(_load(OWN[name])(make_context(options), ["--help"]))

@@ -21,8 +21,13 @@ _BY_CODE = {
 }
 
 
-def for_usage(unknown: str | None) -> str:
-    """The hint for an unknown command; empty if nothing resembles it."""
+def for_usage(unknown: str | None, *, overview: bool = False) -> str:
+    """The hint for an unknown command; empty if nothing resembles it.
+
+    The overview of all commands, which shows etcdctl's only, gets the names of the others.
+    """
+    if overview:
+        return f"further commands, see `{PROGRAM} NAME --help`: {', '.join(OWN)}\n" if OWN else ""
     if unknown is None:
         return ""
     names = [command.name for command in COMMANDS] + list(OWN)

@@ -60,7 +60,7 @@ def run(words: Sequence[str], stdin: TextIO, stdout: TextIO, stderr: TextIO) -> 
         if stderr.isatty():
             from kvraft_cli.hints import for_usage
 
-            stderr.write(for_usage(usage.unknown))
+            stderr.write(for_usage(usage.unknown, overview=usage.overview))
         return SUCCESS
     except Failure as failure:
         stdout.flush()

@@ -25,6 +25,14 @@ def test_commands_that_were_meant(name: str, meant: str) -> None:
     assert for_usage(name) == f"hint: did you mean `kvraftctl {meant}`?\n"
 
 
+def test_the_overview_names_our_own_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kvraft_cli.hints.OWN", {"own": "x:y", "other": "x:y"})
+    text = "further commands, see `kvraftctl NAME --help`: own, other\n"
+    assert for_usage(None, overview=True) == text
+    monkeypatch.setattr("kvraft_cli.hints.OWN", {})
+    assert for_usage(None, overview=True) == ""
+
+
 def test_nothing_to_say() -> None:
     assert for_usage(None) == ""
     assert for_usage("zzzzzz") == ""

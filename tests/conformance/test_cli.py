@@ -8,6 +8,7 @@ they run one after the other: indices are compared.
 from __future__ import annotations
 
 import json
+import os
 import shlex
 import subprocess
 import sys
@@ -37,8 +38,11 @@ def run_replay(lines: Sequence[str], directory: Path, *options: str) -> str:
     """What the replayer has to complain about; empty if every case passed."""
     file = directory / "cases.jsonl"
     file.write_text("\n".join(lines), "utf-8")
+    # hundreds of processes: without bytecode each would compile everything anew
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
     run = subprocess.run(
         [sys.executable, str(REPLAY), "--cli", CLI, *options, str(file)],
+        env=environment,
         capture_output=True,
         text=True,
         check=False,
