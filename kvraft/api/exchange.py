@@ -34,6 +34,17 @@ if TYPE_CHECKING:
 HEALTH: Final = b"/health"  # beside the keys, the only read that asks other members
 
 
+# Said to who asks for it: a stream of this server, unlike one of etcd's, has all events from
+# waitIndex on, and ends when it cannot go on (keys-api, section 15).
+COMPLETE_STREAM: Final = b"X-Kvraft-Stream: complete\r\n"
+
+
+def asks_for_complete_stream(fields: list[tuple[bytes, bytes]]) -> bool:
+    """Whether a client wants to know that; not through a proxy, which may hold events back."""
+    names = {name.lower() for name, _ in fields}
+    return b"x-kvraft-stream" in names and b"x-forwarded-for" not in names
+
+
 class Stream(Protocol):
     """An answer of unknown length that is being written."""
 
@@ -211,7 +222,10 @@ class Exchange:
         if self._gone:
             stream.abandon()
             return
-        self._begin(200, self.port.success_headers(index))
+        headers = self.port.success_headers(index)
+        if watcher.stream and asks_for_complete_stream(self.fields):
+            headers += COMPLETE_STREAM
+        self._begin(200, headers)
         self._stream = stream
         stream.resume()
 

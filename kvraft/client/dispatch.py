@@ -77,6 +77,7 @@ class Dispatcher:
         self._settings = settings
         self._rng = rng
         self._now_s = asyncio.get_running_loop().time
+        self.only_polls: set[str] = set()  # endpoints whose streams are of no use
 
     async def call(
         self,

@@ -159,7 +159,9 @@ class Http:
     async def _request(
         self, url: str, request: Request, progress: _Progress
     ) -> aiohttp.ClientResponse:
-        headers = {"Content-Type": request.content_type} if request.content_type else {}
+        headers = dict(request.headers)
+        if request.content_type:
+            headers["Content-Type"] = request.content_type
         if self._authorization and self._trusted(url):
             headers["Authorization"] = self._authorization
         progress.sent = progress.reused = False

@@ -17,6 +17,8 @@ from urllib.parse import quote, urlencode
 KEYS: Final = "/v2/keys"
 FORM: Final = "application/x-www-form-urlencoded"
 JSON: Final = "application/json"
+STREAM: Final = "X-Kvraft-Stream"
+COMPLETE: Final = "complete"
 
 Value = str | bytes
 """A key's value: text is sent as UTF-8, bytes as they are."""
@@ -39,6 +41,7 @@ class Request(NamedTuple):
     content_type: str = ""
     changes: bool = False
     also: frozenset[int] = _NO_STATUS
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 def clean_key(key: str) -> str:
@@ -119,12 +122,18 @@ def head(key: str) -> Request:
     return Request("HEAD", key_target(key), also=frozenset((400, 401, 403, 404)))
 
 
-def wait(key: str, *, recursive: bool, from_index: int) -> Request:
-    """Wait for the first event at `from_index` or later."""
+def wait(key: str, *, recursive: bool, from_index: int, stream: bool = False) -> Request:
+    """Wait for the first event at `from_index` or later; as a stream, for all of them.
+
+    A server whose streams leave nothing out says so in its answer, in the same words.
+    """
     query = {"wait": "true", "waitIndex": _index("from_index", from_index)}
     if recursive:
         query["recursive"] = "true"
-    return Request("GET", key_target(key, query))
+    if stream:
+        query["stream"] = "true"
+    headers = ((STREAM, COMPLETE),) if stream else ()
+    return Request("GET", key_target(key, query), headers=headers)
 
 
 def put(

@@ -12,12 +12,14 @@ poll whose index lies in the past is answered from the history at once, or not a
 index in its head there was nothing. That index is the answering member's own, so a member that
 lags does no harm.
 
-**Members that are behind.** A poll from an index that a member has not reached waits there. The
-same is true of a server that came back with an empty store, and would stay silent for ever: so if
-the head's index is below what was seen, a linearizable read tells which of the two it is.
+**Silence.** A poll from an index that a member has not reached waits there. So does a server that
+came back with an empty store, and one that is cut off from the others, or stopped. So the member
+that is silent gets a linearizable read now and then: without an answer, another one is asked; an
+index below what was seen tells that the store is not the same any more.
 
-**Polls, not streams.** etcd's streams skip what lies between the past and the present, and are
-dropped without a word when their reader is slow. Each poll here is answered by one event.
+**Polls and streams.** etcd's streams skip what lies between the past and the present, and are
+dropped without a word when their reader is slow; so each poll there is answered by one event. A
+kvraft member says that its streams have neither fault, and gives all events to one request.
 
 **Memory.** Nothing is read ahead: who takes events slowly finds the rest in the server's history,
 or gets a Resync.
@@ -63,6 +65,7 @@ _BROKEN: Final = (aiohttp.ClientError, OSError, TimeoutError, ValueError)
 _NOT_THERE: Final = (KeyNotFound, NotADirectory)
 
 INITIAL: Final = "initial"
+_PATIENCE_S: Final = 0.9 * CLIENT_WATCH_HEAD_S
 
 
 class _Trouble(Exception):
@@ -81,7 +84,6 @@ class _Feed:
         self.cluster = response.headers.get(answers.CLUSTER, "")
         self.opened_s = now_s
         self.quiet_at_s = now_s  # when to wonder why nothing comes; set by the watch
-        self.compared = False  # with the cluster, as it seemed to be behind
         self.answered = False  # something has come
         self._response = response
         self._buffer = bytearray()
@@ -280,11 +282,14 @@ class Watch:
         self._went_well()
         return Resync(node, index, reason_)
 
-    async def _state(self, brief: bool = False) -> tuple[KeyNode | None, int]:
-        """A linearizable read; `brief` if only its index is of interest."""
+    async def _state(self, url: str = "") -> tuple[KeyNode | None, int]:
+        """A linearizable read; of this endpoint, and without what is below, if one is given."""
         dispatcher = await self._ready()
-        recursive = self._recursive and not brief
-        answer = await dispatcher.call(requests.get(self._key, recursive=recursive, quorum=True))
+        request = requests.get(self._key, recursive=self._recursive and not url, quorum=True)
+        if url:
+            answer = await dispatcher.call(request, only=[url], rounds=1)
+        else:
+            answer = await dispatcher.call(request)
         self._cluster = answer.headers.get(answers.CLUSTER, "")
         try:
             with understood(answer):
@@ -297,15 +302,27 @@ class Watch:
         """Ask for the next event, at whatever endpoint takes the question."""
         dispatcher = await self._ready()
         loop = asyncio.get_running_loop()
-        request = requests.wait(self._key, recursive=self._recursive, from_index=self._resume + 1)
         url = dispatcher.endpoints.candidates(loop.time())[0]
+        stream = url not in dispatcher.only_polls
+        request = requests.wait(
+            self._key, recursive=self._recursive, from_index=self._resume + 1, stream=stream
+        )
+        began_s = loop.time()
         try:
             response = await dispatcher.open(url, request, CLIENT_WATCH_HEAD_S)
             if response.status != 200:
                 await self._refused(response)
-        except (Failed, _Trouble):
+        except (Failed, _Trouble) as error:
             dispatcher.endpoints.failed(url, loop.time())
+            if isinstance(error, Failed) and error.sent and loop.time() >= began_s + _PATIENCE_S:
+                # A proxy of etcd's holds back even the head until there is an event.
+                dispatcher.only_polls.add(url)
+                return None
             raise
+        if stream and response.headers.get(requests.STREAM) != requests.COMPLETE:
+            response.close()
+            dispatcher.only_polls.add(url)
+            return None
         dispatcher.endpoints.succeeded(url)
         feed = _Feed(response, url, loop.time())
         if self._cluster and feed.cluster and feed.cluster != self._cluster:
@@ -337,6 +354,7 @@ class Watch:
             await self._quiet(feed)
             return
         if going_on:
+            feed.quiet_at_s = asyncio.get_running_loop().time() + self._quiet_s
             self._kept = self._event_at_hand()
         elif feed is self._feed:
             self._drop_feed()
@@ -362,20 +380,16 @@ class Watch:
 
     async def _quiet(self, feed: _Feed) -> None:
         """Nothing has come for a while: see whether that is as it should be."""
-        if feed.index < self._seen and not feed.compared:
-            _, index = await self._state(brief=True)
-            feed.compared = True
-            if index < self._seen:
-                self._drop_feed()
-                self._resync = f"the store's index went back from {self._seen} to {index}"
-                return
-        dispatcher = await self._ready()
-        answer = await dispatcher.call(requests.head(self._key))
+        _, index = await self._state(feed.url)
         # Only now, as the loop has looked at the network since: it may have been held up before.
         if not feed.is_silent():
             return
+        if index < self._seen:
+            self._drop_feed()
+            self._resync = f"the store's index went back from {self._seen} to {index}"
+            return
         self._resume = max(self._resume, feed.index)
-        behind = answer.etcd_index() - self._resume
+        behind = index - self._resume
         self._quiet_s = quiet_interval_s(self._quiet_s, behind)
         feed.quiet_at_s = asyncio.get_running_loop().time() + self._quiet_s
         if CLIENT_WATCH_BEHIND <= behind < CLIENT_WATCH_TOO_FAR:

@@ -51,6 +51,21 @@ def test_what_is_in_the_history_is_answered_at_once(wire: Wire, client: Client) 
     assert lines(client.take()) == ["3"]
 
 
+def test_who_asks_is_told_that_a_stream_is_complete(wire: Wire) -> None:
+    """Nobody else sees that header, nor do those behind a proxy, which may hold events back."""
+    asking = b"X-Kvraft-Stream: complete"
+    proxied = b"X-Forwarded-For: 127.0.0.1"
+    for path, headers, told in (
+        (STREAM, (asking,), True),
+        (STREAM, (), False),
+        (STREAM, (asking, proxied), False),
+        (KEY + b"?wait=true", (asking,), False),
+    ):
+        head = wire.client().ask(get(path, *headers))
+        assert head.startswith(b"HTTP/1.1 200 OK")
+        assert (b"\r\nX-Kvraft-Stream: complete\r\n" in head) is told
+
+
 def test_errors_are_ordinary_answers(wire: Wire, client: Client) -> None:
     for number in range(limits.HISTORY_EVENTS + 10):
         write(wire, b"%d" % number)

@@ -12,7 +12,7 @@ import random
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 from urllib.parse import parse_qs, unquote
 
 from tests.client.scripted import Close, Scripted, Seen, head, resets
@@ -36,14 +36,26 @@ class Faults(NamedTuple):
     error: float = 0.0
     empty: float = 0.0
     cut: float = 0.0
+    overflow: float = 0.0
+
+
+_LAST: Final = b"0\r\n\r\n"
 
 
 class FakeCluster:
     """A history, and members that serve it."""
 
     def __init__(
-        self, size: int = 1, *, seed: int = 0, history: int = 1000, faults: Faults | None = None
+        self,
+        size: int = 1,
+        *,
+        seed: int = 0,
+        history: int = 1000,
+        faults: Faults | None = None,
+        streams: bool = False,
     ) -> None:
+        """`streams`: members say that their streams are complete, as kvraft's do."""
+        self.streams = streams
         self.rng = random.Random(seed)
         self.faults = faults or Faults()
         self.history = history
@@ -116,7 +128,9 @@ class FakeCluster:
         key = unquote(path.removeprefix("/v2/keys"))
         params = {name: values[0] for name, values in parse_qs(query).items()}
         if params.get("wait") == "true":
-            await self._poll(number, key, params, writer)
+            asked = self.streams and seen.headers.get("x-kvraft-stream") == "complete"
+            stream = asked and params.get("stream") == "true"
+            await self._poll(number, key, int(params["waitIndex"]), stream, writer)
         elif params.get("quorum") == "true":
             self._send(writer, 200, self.index, self._state(key))
         else:
@@ -141,9 +155,8 @@ class FakeCluster:
             raise Close
 
     async def _poll(
-        self, number: int, key: str, params: dict[str, str], writer: asyncio.StreamWriter
+        self, number: int, key: str, since: int, stream: bool, writer: asyncio.StreamWriter
     ) -> None:
-        since = int(params["waitIndex"])
         self.polls.append(since)
         oldest = max(self.first_index + 1, self.index - self.history + 1)
         if since < oldest:
@@ -151,23 +164,32 @@ class FakeCluster:
             body = {"errorCode": 401, "message": "cleared", "cause": cause, "index": self.index}
             self._send(writer, 400, self.index, body)
             return
-        registered = self._visible(number)
-        found = self._first(number, key, since)
-        writer.write(head(200, self._headers(registered)))
+        promise = "X-Kvraft-Stream: complete\r\n" if stream else ""
+        writer.write(head(200, self._headers(self._visible(number)) + promise))
         await writer.drain()
+        while True:
+            found = await self._next(number, key, since)
+            text = json.dumps(_document(found)).encode() + b"\n"
+            whole = b"%x\r\n%b\r\n" % (len(text), text) + (b"" if stream else _LAST)
+            if self.rng.random() < self.faults.cut:
+                writer.write(whole[: self.rng.randrange(len(whole))])
+                await writer.drain()
+                raise Close
+            writer.write(whole)
+            if not stream:
+                return
+            if self.rng.random() < self.faults.overflow:
+                writer.write(_LAST)
+                return
+            since = found.index + 1
+
+    async def _next(self, number: int, key: str, since: int) -> Change:
         async with self.moved:
-            while found is None:
+            while (found := self._first(number, key, since)) is None:
                 await self.moved.wait()
                 if self.rng.random() < self.faults.close:
                     raise Close
-                found = self._first(number, key, max(since, registered + 1))
-        text = json.dumps(_document(found)).encode() + b"\n"
-        whole = b"%x\r\n%b\r\n0\r\n\r\n" % (len(text), text)
-        if self.rng.random() < self.faults.cut:
-            writer.write(whole[: self.rng.randrange(len(whole))])
-            await writer.drain()
-            raise Close
-        writer.write(whole)
+        return found
 
     def _visible(self, number: int) -> int:
         return max(self.first_index, self.index - self.lag[number])

@@ -17,7 +17,7 @@ from kvraft.client.scope import Scope
 from kvraft.client.watcher import Watch, quiet_interval_s
 from kvraft.limits import CLIENT_WATCH_QUIET_MAX_S, CLIENT_WATCH_SETTLED_S
 from tests.client.fakecluster import Change, FakeCluster, Faults, in_scope
-from tests.client.scripted import InOrder, Scripted, says
+from tests.client.scripted import InOrder, Scripted, hangs, says
 from tests.conftest import Run
 
 KEY: Final = "/w"
@@ -78,19 +78,21 @@ async def change_often(cluster: FakeCluster, times: int) -> None:
         await cluster.set_lag(number, 0)
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize(
-    ("size", "history", "faults"),
+    ("size", "streams", "history", "faults"),
     [
-        (1, 1000, Faults()),
-        (3, 1000, Faults(close=0.1, reset=0.05, error=0.05, empty=0.05, cut=0.1)),
-        (3, 25, Faults(close=0.05, cut=0.1)),
-        (1, 10, Faults(close=0.05, error=0.05, empty=0.1)),
+        (1, False, 1000, Faults()),
+        (3, False, 1000, Faults(close=0.1, reset=0.05, error=0.05, empty=0.05, cut=0.1)),
+        (3, True, 1000, Faults(close=0.05, reset=0.05, error=0.05, cut=0.05, overflow=0.1)),
+        (3, False, 25, Faults(close=0.05, cut=0.1)),
+        (1, True, 10, Faults(close=0.05, error=0.05, empty=0.1, overflow=0.1)),
     ],
 )
-def test_random_faults(size: int, history: int, faults: Faults, seed: int) -> None:
+def test_random_faults(size: int, streams: bool, history: int, faults: Faults, seed: int) -> None:
     async def main() -> None:
-        async with FakeCluster(size, seed=seed, history=history, faults=faults) as cluster:
+        fake = FakeCluster(size, seed=seed, history=history, faults=faults, streams=streams)
+        async with fake as cluster:
             async with Client(cluster.urls, rng=InOrder()) as client:  # noqa: SIM117
                 async with client.watch(KEY, recursive=True) as watch:
                     follower = Follower(cluster, watch.index)
@@ -268,13 +270,43 @@ def test_a_store_that_is_too_busy_is_left_alone() -> None:
             client = Client(cluster.urls)
             async with client, client.watch(KEY) as events:
                 waiting = asyncio.ensure_future(value_of(events))
-                await asyncio.sleep(0.02)
+                await asyncio.sleep(0.3)  # a silence or two
+                asked = len(cluster.polls)
                 for _ in range(1000):
                     await cluster.change("/other", "x")
                 await asyncio.sleep(0.3)
-                assert len(cluster.polls) == 1
+                assert len(cluster.polls) == asked
                 await cluster.change(KEY, "1")
                 assert await waiting == "1"
+
+    asyncio.run(main(), debug=True)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_member_that_stopped_and_keeps_its_connections() -> None:
+    async def main() -> None:
+        async with FakeCluster(2) as cluster:
+            client = Client(cluster.urls, rng=InOrder(), timeout_s=0.5)
+            async with client, client.watch(KEY) as events:
+                waiting = asyncio.ensure_future(value_of(events))
+                await asyncio.sleep(0.02)
+                await cluster.set_lag(0, 1)  # it hears of nothing any more
+                cluster.members[0].act = hangs()
+                await cluster.change(KEY, "1")
+                assert await asyncio.wait_for(waiting, 10) == "1"
+                assert client.endpoints[0] == cluster.urls[1]
+
+    asyncio.run(main(), debug=True)
+
+
+def test_one_request_for_many_events() -> None:
+    async def main() -> None:
+        async with FakeCluster(streams=True) as cluster, Client(cluster.urls) as client:  # noqa: SIM117
+            async with client.watch(KEY) as events:
+                for number in range(50):
+                    await cluster.change(KEY, str(number))
+                assert [await value_of(events) for _ in range(50)] == [str(n) for n in range(50)]
+                assert len(cluster.polls) == 1
 
     asyncio.run(main(), debug=True)
 
