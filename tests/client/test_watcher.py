@@ -301,8 +301,9 @@ def test_a_member_that_stopped_and_keeps_its_connections() -> None:
 
 def test_one_request_for_many_events() -> None:
     async def main() -> None:
-        async with FakeCluster(streams=True) as cluster, Client(cluster.urls) as client:  # noqa: SIM117
-            async with client.watch(KEY) as events:
+        async with FakeCluster(streams=True) as cluster:
+            client = Client(cluster.urls)
+            async with client, client.watch(KEY) as events:
                 for number in range(50):
                     await cluster.change(KEY, str(number))
                 assert [await value_of(events) for _ in range(50)] == [str(n) for n in range(50)]
