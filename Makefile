@@ -17,7 +17,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help venv run test fmt lint types layering unit test-slow scenarios conformance \
-        integration etcdctl-diff sim mutants crash changing rolling watching bench coldstart cover \
+        integration etcdctl-diff sim mutants crash changing rolling watching migrate bench coldstart cover \
         docs examples upgrade clean
 
 help: ## list the targets
@@ -92,6 +92,9 @@ watching: $(READY) ## follow 100 000 changes with the client while real members 
 
 rolling: $(READY) ## replace all members of a running cluster under load, then look for every write
 	$(BIN)/python -m jepsen_like.procs.rolling $(ARGS)
+
+migrate: $(READY) ## move from a real etcd to kvraft under load, compare (needs etcd-server)
+	$(BIN)/python -m jepsen_like.procs.migrate $(ARGS)
 
 coldstart: $(READY) ## how long one kvraftctl get takes, from fork to exit
 	@$(BIN)/python -m benchmarks.coldstart $(ARGS)

@@ -257,4 +257,5 @@ OWN: Final[dict[str, str]] = {
     "import-json": "kvraft_cli.commands.importjson:main",
     "diff": "kvraft_cli.commands.diff:main",
     "sync": "kvraft_cli.commands.sync:main",
+    "completion": "kvraft_cli.commands.completion:main",
 }

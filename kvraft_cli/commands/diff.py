@@ -36,6 +36,11 @@ MARKS: Final = {Kind.MISSING: "-", Kind.EXTRA: "+", Kind.TTL: "t"}
 
 def main(context: Context, words: list[str]) -> int:
     """The command."""
+    return own.run(context, make_parser(context), words, _diff)
+
+
+def make_parser(context: Context) -> own.Parser:
+    """The arguments of this command."""
     parser = own.Parser(context, "diff", "Compare the keys of two servers.", EPILOG)
     parser.add_argument("source", metavar="SOURCE", help="client URLs of the one cluster")
     parser.add_argument("target", metavar="TARGET", help="client URLs of the other one")
@@ -62,7 +67,7 @@ def main(context: Context, words: list[str]) -> int:
     parser.add_argument("-q", "--quiet", action="store_true", help="only the exit code")
     own.add_side(parser, "source")
     own.add_side(parser, "target")
-    return own.run(context, parser, words, _diff)
+    return parser
 
 
 async def _diff(context: Context, settings: own.Settings) -> int:

@@ -41,6 +41,11 @@ exit codes: 0 written; 2 bad arguments, no server, or the file cannot be written
 
 def main(context: Context, words: list[str]) -> int:
     """The command."""
+    return own.run(context, make_parser(context), words, _export)
+
+
+def make_parser(context: Context) -> own.Parser:
+    """The arguments of this command."""
     parser = own.Parser(context, "export", "Write keys to a file, as JSON lines.", EPILOG)
     parser.add_argument("key", nargs="?", default="/", type=own.key, help="what to export (/)")
     parser.add_argument(
@@ -55,7 +60,7 @@ def main(context: Context, words: list[str]) -> int:
         help="also export this hidden key with all below it; may be repeated",
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
-    return own.run(context, parser, words, _export)
+    return parser
 
 
 async def _export(context: Context, settings: own.Settings) -> int:

@@ -55,6 +55,11 @@ key that holds something else, or no server; 130 interrupted
 
 def main(context: Context, words: list[str]) -> int:
     """The command."""
+    return own.run(context, make_parser(context), words, _import)
+
+
+def make_parser(context: Context) -> own.Parser:
+    """The arguments of this command."""
     parser = own.Parser(context, "import-json", "Write the keys of an export.", EPILOG)
     parser.add_argument("file", help="a file of `export`; - is stdin")
     parser.add_argument(
@@ -87,7 +92,7 @@ def main(context: Context, words: list[str]) -> int:
         help=f"requests at the same time ({MIRROR_WORKERS})",
     )
     parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
-    return own.run(context, parser, words, _import)
+    return parser
 
 
 async def _import(context: Context, settings: own.Settings) -> int:

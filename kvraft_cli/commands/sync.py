@@ -59,6 +59,11 @@ REFRESH_S: Final = 0.25  # of the display on a terminal
 
 def main(context: Context, words: list[str]) -> int:
     """The command."""
+    return own.run(context, make_parser(context), words, _sync)
+
+
+def make_parser(context: Context) -> own.Parser:
+    """The arguments of this command."""
     parser = own.Parser(context, "sync", "Copy one server's keys to another, and follow.", EPILOG)
     parser.add_argument("source", metavar="SOURCE", help="client URLs of the old cluster")
     parser.add_argument("target", metavar="TARGET", help="client URLs of the new one")
@@ -114,7 +119,7 @@ def main(context: Context, words: list[str]) -> int:
     )
     own.add_side(parser, "source")
     own.add_side(parser, "target")
-    return own.run(context, parser, words, _sync)
+    return parser
 
 
 async def _sync(context: Context, settings: own.Settings) -> int:
