@@ -257,5 +257,7 @@ OWN: Final[dict[str, str]] = {
     "import-json": "kvraft_cli.commands.importjson:main",
     "diff": "kvraft_cli.commands.diff:main",
     "sync": "kvraft_cli.commands.sync:main",
+    "top": "kvraft_cli.commands.top:main",
+    "bench": "kvraft_cli.commands.bench:main",
     "completion": "kvraft_cli.commands.completion:main",
 }
