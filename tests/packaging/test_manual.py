@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Final
 import pytest
 
 from kvraft.server import options, tools
+from kvraft_cli import table
 from tests.packaging.test_files import METRIC, PACKAGING, ROOT, SUFFIXES, alerts, shown_metrics
 
 DOCS: Final = ROOT / "docs"
@@ -31,6 +33,15 @@ def flags_of_tool(command: str, capsys: pytest.CaptureFixture[str]) -> set[str]:
     with pytest.raises(SystemExit):
         tools.COMMANDS[command](["--help"])
     return set(FLAG.findall(capsys.readouterr().out))
+
+
+def flags_of_kvraftctl() -> set[str]:
+    """Those of its own commands, and the global ones."""
+    found = {name for flag in table.GLOBAL_FLAGS for name in flag.names}
+    for place in table.OWN.values():
+        parser = importlib.import_module(place.partition(":")[0]).make_parser(None)
+        found |= set(FLAG.findall(parser.format_help()))
+    return found
 
 
 def known_flags(capsys: pytest.CaptureFixture[str]) -> dict[str, set[str]]:
@@ -60,7 +71,7 @@ def test_flags_in_commands_exist(page: Path, capsys: pytest.CaptureFixture[str])
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_flags_in_the_text_exist(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    known = set().union(*known_flags(capsys).values()) | OTHERS
+    known = set().union(*known_flags(capsys).values()) | OTHERS | flags_of_kvraftctl()
     text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
     words = re.findall(r"`([^`\n]+)`", text)
     assert not {flag for word in words for flag in FLAG.findall(word)} - known
