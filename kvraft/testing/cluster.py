@@ -18,6 +18,7 @@ dead because the machine was busy.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
@@ -52,12 +53,13 @@ class Cluster:
         Raises ControlError, and OSError for a port that is taken.
         """
         self._portal = Portal("kvraft-testing")
+        self._finish = weakref.finalize(self, self._portal.close)  # of one that is forgotten
         self._clients: list[SyncClient] = []
         self._shared: SyncClient | None = None
         try:
             self._cluster = self._portal.call(_started, size, data_dir, ports, tick_ms)
         except BaseException:
-            self._portal.close()
+            self._finish()
             raise
         self._portal.at_end(self._cluster.close)
         self._urls = self._cluster.urls  # they never change
@@ -76,7 +78,7 @@ class Cluster:
         clients, self._clients = self._clients, []
         for client in clients:
             client.close()
-        self._portal.close()
+        self._finish()
 
     # --- what it is ------------------------------------------------------------------------
 

@@ -145,6 +145,15 @@ def test_a_cluster_of_three_starts_at_once() -> None:
     assert min(took_ms) < 100, took_ms
 
 
+def test_a_forgotten_cluster_ends_itself() -> None:
+    threads = set(threading.enumerate())
+    cluster = Cluster(1)
+    cluster.shared_client.set("/a", "1")
+    del cluster
+    gc.collect()
+    assert set(threading.enumerate()) <= threads
+
+
 def test_closing_twice_and_calls_afterwards() -> None:
     cluster = Cluster(1)
     cluster.close()
