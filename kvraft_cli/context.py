@@ -46,6 +46,7 @@ class Context:
         self._session: Session | None = None
         self._synchronised = False
         self._transport: Transport | None = None
+        self._tls: ssl.SSLContext | None = None
 
     @property
     def output(self) -> str:
@@ -129,17 +130,17 @@ class Context:
             from kvraft_cli.http import Transport
 
             if any(self._file(name) for name in ("ca", "cert", "key")):
-                from kvraft_cli.tls import check
-
-                check(self.tls_files())
+                self._tls_context()  # bad files are refused, whether they will be needed or not
             limit = min(self.total_timeout_s, CTL_MAX_CONNECT_S)
             self._transport = Transport(self._tls_context, limit if limit > 0 else None)
         return self._transport
 
     def _tls_context(self) -> ssl.SSLContext:
-        from kvraft_cli.tls import make_context
+        if self._tls is None:
+            from kvraft_cli.tls import make_context
 
-        return make_context(self.tls_files())
+            self._tls = make_context(self.tls_files())
+        return self._tls
 
     def credentials(self) -> str | None:
         """`name:password` of --username; asks for a password that is left out. None: nobody."""

@@ -7,6 +7,7 @@ import os
 import ssl
 from typing import NamedTuple
 
+from kvraft.limits import CTL_MAX_PEM_BYTES
 from kvraft_cli.errors import ConfigError
 
 # What OpenSSL calls a certificate that leads to nobody who is trusted.
@@ -35,10 +36,10 @@ def check(files: TlsFiles) -> None:
         _check_readable(files.ca)
 
 
-def _check_readable(path: str) -> None:
+def _check_readable(path: str) -> bytes:
     try:
         with open(path, "rb") as file:
-            file.read(1)
+            return file.read(CTL_MAX_PEM_BYTES)
     except OSError as error:
         verb = "read" if error.errno == errno.EISDIR else "open"
         text = os.strerror(error.errno or 0).lower()
@@ -48,15 +49,24 @@ def _check_readable(path: str) -> None:
 def make_context(files: TlsFiles) -> ssl.SSLContext:
     """A context that verifies servers and shows the client's certificate; raises ConfigError."""
     check(files)
-    try:
-        context = ssl.create_default_context(cafile=files.ca or None)
-    except ssl.SSLError:
-        raise ConfigError(f"tls: no certificate found in {files.ca}") from None
+    if not files.ca:
+        context = ssl.create_default_context()
+    else:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        try:
+            context.load_verify_locations(files.ca)
+        except ssl.SSLError:
+            pass  # no certificate in it: nobody is trusted
     if files.cert:
+        for name, path in (("certificate", files.cert), ("key", files.key)):
+            if b"-----BEGIN " not in _check_readable(path):
+                raise ConfigError(f"tls: failed to find any PEM data in {name} input")
         try:
             # an encrypted key is refused, not asked for: the terminal belongs to the command
             context.load_cert_chain(files.cert, files.key, password="")
         except ssl.SSLError as error:
+            if error.reason == "KEY_VALUES_MISMATCH":
+                raise ConfigError("tls: private key does not match public key") from None
             text = f"tls: cannot use {files.cert} with {files.key}: {error.reason or error}"
             raise ConfigError(text) from None
     return context

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ class Files(NamedTuple):
     cert: str
     key: str
     other_ca: str
+    other_key: str
     server: ssl.SSLContext
 
 
@@ -34,12 +36,13 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
     client = authority.issue_cert("client@x")
     client.cert_chain_pems[0].write_to_path(directory / "cert")
     client.private_key_pem.write_to_path(directory / "key")
+    other.issue_cert("client@x").private_key_pem.write_to_path(directory / "other_key")
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(context)
     authority.configure_trust(context)
     context.verify_mode = ssl.CERT_REQUIRED
-    names = [str(directory / name) for name in ("ca", "cert", "key", "other")]
-    return Files(names[0], names[1], names[2], names[3], context)
+    names = [str(directory / name) for name in ("ca", "cert", "key", "other", "other_key")]
+    return Files(names[0], names[1], names[2], names[3], names[4], context)
 
 
 def refused(call: Callable[[], object]) -> str:
@@ -67,9 +70,15 @@ def test_files_that_do_not_go_together(files: Files, tmp_path: Path) -> None:
 def test_files_that_hold_something_else(files: Files, tmp_path: Path) -> None:
     text = tmp_path / "text"
     text.write_text("hello")
-    assert "no certificate" in refused(lambda: make_context(TlsFiles(str(text), "", "")))
-    assert "cannot use" in refused(lambda: make_context(TlsFiles("", str(text), files.key)))
+    for cert, key, message in (
+        (str(text), files.key, "tls: failed to find any PEM data in certificate input"),
+        (files.cert, str(text), "tls: failed to find any PEM data in key input"),
+        (files.cert, files.other_key, "tls: private key does not match public key"),
+    ):
+        assert refused(partial(make_context, TlsFiles("", cert, key))) == message
     assert "cannot use" in refused(lambda: make_context(TlsFiles("", files.cert, files.cert)))
+    # authorities that are none: nobody is trusted
+    assert make_context(TlsFiles(str(text), "", "")).get_ca_certs() == []
 
 
 def test_both_sides_know_each_other(files: Files) -> None:
