@@ -88,13 +88,16 @@ def _make(path: str) -> list[str]:
 
 
 def _check_source(places: Places) -> None:
-    """Name the missing directory before anything deeper looks for it."""
+    """Name what is missing before anything deeper looks for it."""
+    found = []
     log = places.wal_dir or _join(places.data_dir, "member/wal")
     for path in (_join(places.data_dir, "member/snap"), log):
         try:
-            os.listdir(path)
+            found += os.listdir(path)
         except OSError as error:
             raise Failed(f"open {path}: {reason(error)}") from error
+    if not found:
+        raise Failed("wal: file not found")
 
 
 def _copy(places: Places) -> None:

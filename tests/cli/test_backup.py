@@ -73,6 +73,8 @@ def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "d/member/snap").mkdir(parents=True)
     assert failure(places) == f"open {tmp_path}/d/member/wal: no such file or directory"
     (tmp_path / "d/member/wal").mkdir()
+    assert failure(places) == "wal: file not found"
+    (tmp_path / "d/member/snap/other").touch()
     assert "there is no log" in failure(places)
     (tmp_path / "d/member/wal/0.wal").write_bytes(b"garbage")
     failure(places)

@@ -59,8 +59,8 @@ EXPLAINED: Final = (
         r"member add m5 .*",
         r"client: etcd cluster is unavailable(?:.*\n)*",
         "etcdserver: ID or peerURL exists\n",
-        "etcd 3.4 changes no membership while some member is not connected; 2.3.8 does not look"
-        " unless told to (--strict-reconfig-check), and names the peer URL that is in use",
+        "etcd 3.4 changes no membership while some member is not connected; kvraft first sees that"
+        " the peer URL is in use, and says so as 2.3.8 does",
     ),
 )
 
