@@ -174,7 +174,6 @@ class _Run:
             "ETCDCTL_API": "2",
             "ETCDCTL_ENDPOINTS": url,
             "PYTHONPATH": str(ROOT),
-            "PYTHONDONTWRITEBYTECODE": "1",
         }
 
     def _console(self, block: Block) -> None:
