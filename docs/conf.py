@@ -71,6 +71,8 @@ def mark_literal_blocks(
 
     Our docstrings hold no reStructuredText; what is indented there is a drawing or code.
     """
+    if lines and lines[0].startswith(("Alias for field number", "Create new instance of")):
+        lines.clear()  # Python's own words on named tuples say nothing
     marked: list[str] = []
     literal = False
     for line in lines:

@@ -1,10 +1,12 @@
 """What goes wrong with an embedded member itself, beside the errors of single operations.
 
-ClientError
-+-- NodeStopped        the node is not running: nothing was done
-    +-- NodeFailed     nor will it go on: its disk or its state cannot be trusted any more
-KvraftError
-+-- StartFailed        the node could not be started; nothing is left behind
+    ClientError
+    +-- NodeStopped        the node is not running: nothing was done
+        +-- NodeFailed     nor will it go on: its disk or its state cannot be trusted any more
+    KvraftError
+    +-- StartFailed        the node could not be started; nothing is left behind
+
+Operations raise what `kvraft.client.errors` lists, whoever carries them out.
 """
 
 from __future__ import annotations
