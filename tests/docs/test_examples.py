@@ -42,7 +42,6 @@ def test_blocks_are_run_or_say_why_not(page: Path) -> None:
             wrong.append(f"{page.name}:{block.line}: ```{block.language} is none of {known}")
         if block.mark == "not run" and not block.argument:
             wrong.append(f"{page.name}:{block.line}: no reason given")
-    if page != ROOT / "README.md":
-        for line, command in parsed.unfenced.items():
-            wrong.append(f"{page.name}:{line}: commands belong into a fenced block: {command}")
+    for line, command in parsed.unfenced.items():
+        wrong.append(f"{page.name}:{line}: commands belong into a fenced block: {command}")
     assert not wrong, "\n".join(wrong)
