@@ -116,8 +116,6 @@ class Held:
         self._cancelling = task.cancelling()
         self._interrupted = False
         keeper.on_lost = self._interrupt
-        if keeper.lost.is_set():  # in the turn in which the front was reached
-            self._interrupt()
 
     def _interrupt(self) -> None:
         if self._guarded is not None and not self._interrupted:

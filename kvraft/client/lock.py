@@ -63,7 +63,8 @@ class Lock(Held):
     async def acquire(self, *, timeout_s: float | None = None) -> Self:
         """Wait until the lock is held, through outages too, at most `timeout_s` seconds.
 
-        Raises LockTimeout after that time, EtcdError if the servers refuse (no permission, a file
+        Raises LockTimeout after that time (and a few seconds more, if no server answers when the
+        place in the queue is given up), EtcdError if the servers refuse (no permission, a file
         where the directory should be), RuntimeError if this object is in use. Whatever is raised,
         cancellation included: nothing is held, and no key is left if a server can be reached.
         """
