@@ -51,6 +51,7 @@ from kvraft.client.scope import Scope
 from kvraft.limits import (
     CLIENT_MAX_ANSWER_BYTES,
     CLIENT_MAX_REFUSAL_BYTES,
+    CLIENT_STREAM_HEAD_S,
     CLIENT_WATCH_BEHIND,
     CLIENT_WATCH_HEAD_S,
     CLIENT_WATCH_PAUSE_MAX_S,
@@ -65,7 +66,6 @@ _BROKEN: Final = (aiohttp.ClientError, OSError, TimeoutError, ValueError)
 _NOT_THERE: Final = (KeyNotFound, NotADirectory)
 
 INITIAL: Final = "initial"
-_PATIENCE_S: Final = 0.9 * CLIENT_WATCH_HEAD_S
 
 
 class _Trouble(Exception):
@@ -308,13 +308,14 @@ class Watch:
             self._key, recursive=self._recursive, from_index=self._resume + 1, stream=stream
         )
         began_s = loop.time()
+        limit_s = CLIENT_STREAM_HEAD_S if stream else CLIENT_WATCH_HEAD_S
         try:
-            response = await dispatcher.open(url, request, CLIENT_WATCH_HEAD_S)
+            response = await dispatcher.open(url, request, limit_s)
             if response.status != 200:
                 await self._refused(response)
         except (Failed, _Trouble) as error:
             dispatcher.endpoints.failed(url, loop.time())
-            if isinstance(error, Failed) and error.sent and loop.time() >= began_s + _PATIENCE_S:
+            if isinstance(error, Failed) and error.sent and loop.time() >= began_s + 0.9 * limit_s:
                 # A proxy of etcd's holds back even the head until there is an event.
                 dispatcher.only_polls.add(url)
                 return None
@@ -388,6 +389,7 @@ class Watch:
             self._drop_feed()
             self._resync = f"the store's index went back from {self._seen} to {index}"
             return
+        self._went_well()
         self._resume = max(self._resume, feed.index)
         behind = index - self._resume
         self._quiet_s = quiet_interval_s(self._quiet_s, behind)
