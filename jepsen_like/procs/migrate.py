@@ -233,8 +233,10 @@ def same_ttl(one: int | None, other: int | None) -> bool:
     return abs(one - other) <= TTL_TOLERANCE_S
 
 
-def migrate(directory: Path, seconds: float, *, members: int, seed: int, rate: float) -> Outcome:
-    """One run; `rate` is each writer's, in writes per second."""
+def migrate(
+    directory: Path, seconds: float, *, members: int, seed: int, rate: float, kills: int = 0
+) -> Outcome:
+    """One run; `rate` is each writer's, in writes per second, `kills` are those of targets."""
     for name in ("etcd", "kvraft"):
         (directory / name).mkdir()
     with (
@@ -243,10 +245,25 @@ def migrate(directory: Path, seconds: float, *, members: int, seed: int, rate: f
     ):
         source.start()
         target.start()
-        return _migrate(source, target, seconds, seed, rate)
+        return _migrate(source, target, seconds, seed, rate, kills)
 
 
-def _migrate(source: Cluster, target: Cluster, seconds: float, seed: int, rate: float) -> Outcome:
+def _disturb(target: Cluster, seconds: float, kills: int, rng: random.Random) -> None:
+    """Let the time pass; now and then a member of the target is killed, and comes back."""
+    ends = time.monotonic() + seconds
+    for _ in range(kills):
+        time.sleep(seconds / (kills + 1))
+        member = rng.choice(target.members)
+        member.kill()
+        time.sleep(1.0)
+        member.start()
+        member.wait_ready()
+    time.sleep(max(0.0, ends - time.monotonic()))
+
+
+def _migrate(
+    source: Cluster, target: Cluster, seconds: float, seed: int, rate: float, kills: int
+) -> Outcome:
     url = source.members[0].client_url
     writers = [Writer(url, kind, n, seed, rate) for n, kind in enumerate(KINDS)]
     for number in range(500):
@@ -258,7 +275,7 @@ def _migrate(source: Cluster, target: Cluster, seconds: float, seed: int, rate: 
     problems: list[str] = []
     zero_after_s = float("inf")
     try:
-        time.sleep(seconds)
+        _disturb(target, seconds, kills, random.Random(seed))
         for writer in writers:
             writer.stopping.set()
         for writer in writers:
@@ -301,7 +318,8 @@ def report(outcome: Outcome) -> str:
         f"({outcome.writes / outcome.seconds:.0f}/s); "
         f"{figures.get('events', 0)} events followed, {figures.get('writes', 0)} writes and "
         f"{figures.get('removals', 0)} removals at the target, {figures.get('ttl', 0)} TTLs set "
-        f"anew, {figures.get('resyncs', 0)} resyncs, {figures.get('mended', 0)} mended by checks"
+        f"anew, {figures.get('resyncs', 0)} resyncs, {figures.get('retries', 0)} retries "
+        f"({figures.get('unknown', 0)} of unknown outcome), {figures.get('mended', 0)} mended"
     )
     difference = (
         f"difference under load: median {statistics.median(seen):.0f}, largest {seen[-1]}, "
@@ -317,6 +335,7 @@ def main(words: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--members", type=int, default=3, help="of the kvraft cluster")
+    parser.add_argument("--kills", type=int, default=2, help="of members of kvraft, meanwhile")
     parser.add_argument("--rate", type=float, default=60.0, help="writes per second and writer")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     chosen = parser.parse_args(words)
@@ -328,6 +347,7 @@ def main(words: Sequence[str] | None = None) -> int:
             members=chosen.members,
             seed=chosen.seed,
             rate=chosen.rate,
+            kills=chosen.kills,
         )
     print(report(outcome))
     return 1 if outcome.problems else 0

@@ -36,8 +36,9 @@ How to move: 1. sync --dry-run. 2. sync, and wait for difference 0. 3. Stop what
 source. 4. Wait for difference 0 again, then Ctrl-C. 5. It says IDENTICAL: start the programs on the
 target. Between 4 and 5 nothing refreshes TTLs: what a lock has left is the time you have.
 
-What a key deletes or lets expire at the source while the mirror runs goes at the target, too. Keys
-that only the target has stay, unless --delete is given. Nothing outside the prefix is touched.
+What is deleted or expires at the source while the mirror runs goes at the target, too; a directory
+with all that the target has in it. Other keys that only the target has stay, unless --delete is
+given. Nothing outside the prefix is touched.
 
 TTLs: while the mirror runs, copies live --grace seconds longer than their originals, since nobody
 is told when an original is refreshed; their end is followed as it happens. Indices (modifiedIndex,
@@ -343,6 +344,7 @@ class _Run:
             return
         while True:
             await asyncio.sleep(self._settings.interval)
+            self._mirror.look_at_the_source()
             stamp = time.strftime("%H:%M:%S")
             own.say(self._context.stdout, f"{stamp} {self._phase}: {self._mirror.figures.line()}")
 
@@ -358,10 +360,13 @@ class _Run:
                 await asyncio.sleep(REFRESH_S)
 
     def _table(self) -> Table:
+        from rich.markup import escape
         from rich.table import Table
 
+        self._mirror.look_at_the_source()
         figures = self._mirror.figures
-        table = Table(title=f"{self._settings.source} -> {self._settings.target}", box=None)
+        title = escape(f"{self._settings.source} -> {self._settings.target}")
+        table = Table(title=title, box=None)
         table.add_column(justify="right")
         table.add_column()
         table.add_row("state", self._phase if not figures.trouble else f"{self._phase} (waiting)")
@@ -369,7 +374,8 @@ class _Run:
         table.add_row("[bold]difference", f"[bold {color}]{figures.difference}")
         for name, value in figures.rows():
             table.add_row(name, value)
-        if figures.trouble:
-            table.add_row("trouble", f"[red]{figures.trouble}")
+        for name, text in (("source", figures.source_trouble), ("trouble", figures.trouble)):
+            if text:
+                table.add_row(name, f"[red]{escape(text)}")
         table.add_row("", "Ctrl-C: verify and end")
         return table

@@ -26,6 +26,7 @@ import math
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from kvraft.client.errors import (
@@ -40,7 +41,7 @@ from kvraft.client.errors import (
     Unauthorized,
 )
 from kvraft.client.model import Resync, WatchEvent
-from kvraft.client.operations import KeyOperations
+from kvraft.client.operations import KeyOperations, Watching
 from kvraft.limits import (
     MIRROR_CHECK_SHARE,
     MIRROR_INDIVIDUAL_TTLS,
@@ -91,6 +92,7 @@ class _Follower:
         self.index = 0  # events up to here are in the model
         self.resyncs = 0
         self.journal: list[tuple[WatchEvent, float]] | None = None
+        self.watch: Watching | None = None
 
 
 class Mirror:
@@ -141,17 +143,17 @@ class Mirror:
         ready = [asyncio.Event() for _ in self._followers]
         if live:
             for follower, event in zip(self._followers, ready, strict=True):
-                self._start(self._follow(follower, event, target))
+                self._start(partial(self._follow, follower, event, target))
         else:
             for follower in self._followers:
                 node, index = await carry.read(self._source, follower.root)
                 self._adopt_first(follower, flatten(node, self._clock()), index, target)
         for _ in range(self._options.workers):
-            self._start(self._worker())
+            self._start(self._worker)
         if live:
             await self._unless_failed(asyncio.gather(*(event.wait() for event in ready)))
-            self._start(self._poll_ttls())
-            self._start(self._check_now_and_then())
+            self._start(self._poll_ttls)
+            self._start(self._check_now_and_then)
 
     async def drained(self) -> None:
         """Wait until nothing is pending. Raises what ended the mirror."""
@@ -186,6 +188,14 @@ class Mirror:
         await self.drained()
         return found
 
+    def look_at_the_source(self) -> None:
+        """Note in the figures why the watches make no progress, if they do not.
+
+        A source that is away sends no events, which must not pass for one where nothing happens.
+        """
+        problems = [str(getattr(follower.watch, "problem", "")) for follower in self._followers]
+        self.figures.source_trouble = next(filter(None, problems), "")
+
     async def source_index(self) -> int:
         """The source's index now."""
         try:
@@ -213,6 +223,7 @@ class Mirror:
             touched = self._pending.follow()
             try:
                 target = await self._read_all(self._target)
+                self.figures.trouble = ""
                 return self._compare(target, touched)
             finally:
                 touched.close()
@@ -222,6 +233,7 @@ class Mirror:
     async def _follow(self, follower: _Follower, ready: asyncio.Event, target: Tree) -> None:
         watch = self._source.watch(follower.root, recursive=True, initial=True)
         async with watch as events:
+            follower.watch = events
             async for item in events:
                 now = self._clock()
                 if isinstance(item, WatchEvent):
@@ -249,12 +261,9 @@ class Mirror:
         self.figures.replaced += len(has_replaced_bytes(tree))
         there = {key: entry for key, entry in target.items() if follower.model.shows(key)}
         steps = steps_between(there, follower.model.entries, NEVER)
-        self._add([step for step in steps if self._options.delete_extra or self._ours(step)])
+        may_remove = self._options.delete_extra
+        self._add([step for step in steps if may_remove or not isinstance(step, Remove)])
         self._add(self._wrong_times(there, None))
-
-    def _ours(self, step: Step) -> bool:
-        """Whether a first step only adds or overwrites."""
-        return not isinstance(step, Remove)
 
     def _resync(self, follower: _Follower, item: Resync, now: float) -> None:
         assert follower.model is not None
@@ -560,13 +569,13 @@ class Mirror:
             tree |= flatten(node, self._clock())
         return tree
 
-    def _start(self, work: Awaitable[None]) -> None:
+    def _start(self, work: Callable[[], Awaitable[None]]) -> None:
         self._tasks.append(asyncio.create_task(self._guarded(work)))
 
-    async def _guarded(self, work: Awaitable[None]) -> None:
+    async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
         """Whatever ends one part ends the mirror, and is told to who waits for it."""
         try:
-            await work
+            await work()
         except asyncio.CancelledError:
             raise
         except Exception as error:

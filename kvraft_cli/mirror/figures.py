@@ -27,6 +27,7 @@ class Figures:
     mended: int = 0  # such keys in all checks
     replaced: int = 0  # keys of the source with bytes that are no UTF-8
     trouble: str = ""  # why nothing gets through at present
+    source_trouble: str = ""  # why no events come from the source
 
     @property
     def difference(self) -> int:
@@ -58,4 +59,6 @@ class Figures:
         """All that matters in one line."""
         rows = [("difference", str(self.difference)), *self.rows()]
         text = ", ".join(f"{name} {value}" for name, value in rows)
+        if self.source_trouble:
+            text += f" (no events: {self.source_trouble})"
         return text + (f" ({self.trouble})" if self.trouble else "")

@@ -153,6 +153,22 @@ def test_an_import_goes_on_where_it_was_broken_off(dump: str, start_member: Star
     assert ran.err == "imported: 9 keys written, 2 there already\n"
 
 
+def test_an_interrupted_import_says_how_to_go_on(tmp_path: Path, start_member: StartMember) -> None:
+    records = [Record(f"/k/{number}", "v") for number in range(1500)]
+    place = tmp_path / "many.json"
+    place.write_bytes(b"".join(encode(Head("/", (), 1, time.time(), "", ""), records)))
+    target = start_member()
+    threading.Timer(0.4, os.kill, (os.getpid(), signal.SIGINT)).start()
+    ran = target.ctl("import-json", "-c", "1", str(place))
+    assert ran.code == 130
+    assert " of 1500 keys written; to go on, give the same command again\n" in ran.err
+    written = len(target.keys("/k")) - 1
+    assert 0 < written < 1500
+    ran = target.ctl("import-json", str(place))
+    assert ran.code == 0
+    assert ran.err == f"imported: {1500 - written} keys written, {written} there already\n"
+
+
 def test_it_can_be_read_from_stdin_and_shown_without_writing(
     dump: str, start_member: StartMember
 ) -> None:

@@ -59,6 +59,7 @@ class Server:
         self.before: Callable[[Request], None] = lambda request: None
         self.after: Callable[[Request], None] = lambda request: None
         self.stirred = asyncio.Condition()
+        self.watches: list[Watch] = []
         self.store.apply(Request(Op.SYNC, b"/", time_ns=START_S * 10**9))
 
     async def pass_time(self, seconds: float) -> None:
@@ -178,7 +179,8 @@ class Server:
     ) -> Watch:
         assert recursive
         assert initial
-        return Watch(self, key)
+        self.watches.append(Watch(self, key))
+        return self.watches[-1]
 
 
 class Watch:
@@ -189,6 +191,7 @@ class Watch:
         self.key = key
         self.waiting: deque[WatchEvent | Resync] = deque()
         self.index: int | None = None
+        self.problem = ""
 
     def __aiter__(self) -> AsyncIterator[WatchEvent | Resync]:
         return self

@@ -303,6 +303,18 @@ async def test_a_refusal_that_cannot_be_helped_is_told() -> None:
 
 
 @pytest.mark.asyncio
+async def test_a_source_that_is_away_is_told() -> None:
+    pair = Pair()
+    async with pair.live():
+        (watch,) = pair.source.watches
+        pair.mirror.look_at_the_source()
+        assert "no events" not in pair.mirror.figures.line()
+        watch.problem = "connection refused"
+        pair.mirror.look_at_the_source()
+        assert pair.mirror.figures.line().endswith("(no events: connection refused)")
+
+
+@pytest.mark.asyncio
 async def test_wrong_credentials_end_the_mirror() -> None:
     pair = Pair()
     await pair.source.set("/a", "1")
