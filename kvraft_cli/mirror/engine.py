@@ -118,7 +118,7 @@ class Mirror:
         self._work = asyncio.Event()
         self._changed = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        self._checking = asyncio.Lock()
+        self._reading = asyncio.Lock()  # one tree of the source at a time: they must not overtake
         self._last_unknown = -NEVER
         self._last_event = -NEVER
         self._backoff_until = -NEVER
@@ -217,7 +217,7 @@ class Mirror:
 
         Returns that; TTLs count once the mirror is settling.
         """
-        async with self._checking:
+        async with self._reading:
             for follower in self._followers:
                 await self._reread(follower)
             touched = self._pending.follow()
@@ -317,7 +317,8 @@ class Mirror:
             assert model is not None
             timed = [key for key, entry in model.entries.items() if entry.expires_at is not None]
             if len(timed) > max(MIRROR_INDIVIDUAL_TTLS, len(model) // 20):
-                await self._reread(follower)
+                async with self._reading:
+                    await self._reread(follower)
                 continue
             for start in range(0, len(timed), MIRROR_WORKERS):
                 batch = timed[start : start + MIRROR_WORKERS]
