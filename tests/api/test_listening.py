@@ -142,6 +142,28 @@ def test_with_and_without_tls(run: Run, authority: Authority) -> None:
     run(main())
 
 
+def test_a_port_that_rests_takes_those_who_waited_afterwards(
+    run: Run, authority: Authority
+) -> None:
+    async def scenario() -> None:
+        context = authority.context()
+        async with port(tls(authority)) as open_port:
+            caller = await open_port.connect(context)
+            assert await caller.echoed() == b"hello"
+            for _ in range(2):
+                open_port.listener.pause()
+                waiting = asyncio.ensure_future(open_port.connect(context))
+                assert not (await asyncio.wait((waiting,), timeout=0.05))[0]
+                assert await caller.echoed() == b"hello"  # what has been accepted goes on
+                await open_port.listener.resume()
+                late = await waiting
+                assert await late.echoed() == b"hello"
+                await late.close()
+            await caller.close()
+
+    run(scenario())
+
+
 def test_many_at_once(run: Run, authority: Authority) -> None:
     async def main() -> None:
         async with port(tls(authority)) as open_port:
