@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from kvraft.client.errors import InvalidRequest as InvalidRequest
     from kvraft.client.errors import KeyExists as KeyExists
     from kvraft.client.errors import KeyNotFound as KeyNotFound
+    from kvraft.client.errors import LeaseLost as LeaseLost
+    from kvraft.client.errors import LockLost as LockLost
+    from kvraft.client.errors import LockTimeout as LockTimeout
     from kvraft.client.errors import MembershipError as MembershipError
     from kvraft.client.errors import NotADirectory as NotADirectory
     from kvraft.client.errors import NotAFile as NotAFile
@@ -58,6 +61,9 @@ _LAZY = {
     "KeyExists": "kvraft.client.errors",
     "KeyNode": "kvraft.client.model",
     "KeyNotFound": "kvraft.client.errors",
+    "LeaseLost": "kvraft.client.errors",
+    "LockLost": "kvraft.client.errors",
+    "LockTimeout": "kvraft.client.errors",
     "MemberRecord": "kvraft.client.model",
     "MembershipError": "kvraft.client.errors",
     "Node": "kvraft.embedded.node",
