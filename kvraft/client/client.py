@@ -17,6 +17,7 @@ import random
 import ssl
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Self
+from weakref import WeakSet
 
 import aiohttp
 
@@ -87,7 +88,7 @@ class Client(Recipes):
         self._http: Http | None = None
         self._dispatcher: Dispatcher | None = None
         self._closed = False
-        self._watches: set[Watch] = set()
+        self._watches: WeakSet[Watch] = WeakSet()
         self.auth = Auth(self._call)
 
     async def __aenter__(self) -> Self:

@@ -195,7 +195,11 @@ class Watch:
 
     async def __aenter__(self) -> Self:
         if not self._begun and not self._resync and not self._closed:
-            await self._run(self._begin)
+            try:
+                await self._run(self._begin)
+            except BaseException:
+                await self.aclose()  # as nobody will leave what nobody has entered
+                raise
         return self
 
     async def __aexit__(self, *error: object) -> None:

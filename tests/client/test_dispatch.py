@@ -266,6 +266,31 @@ def test_all_endpoints_in_rounds() -> None:
     asyncio.run(main(), debug=True)
 
 
+def test_endpoints_that_members_advertise() -> None:
+    def members(*urls: str) -> Act:
+        return says(200, {"members": [{"id": "1", "name": "m", "clientURLs": list(urls)}]})
+
+    async def main() -> None:
+        async with Scripted() as server, Client(server.url, sync_endpoints=True) as client:
+            server.act = says(500)  # who cannot list the members may still serve keys
+            with pytest.raises(ReadFailed):
+                await client.sync()
+            server.act = members("http://a:1/", "https://b:1", "ftp://c:1")
+            assert await client.sync() == ["http://a:1", "https://b:1"]
+            assert client.endpoints[0] == server.url
+            assert set(client.endpoints) == {server.url, "http://a:1", "https://b:1"}
+            server.act = members()
+            assert await client.sync() == []
+            assert len(client.endpoints) == 3
+        # Credentials that were to be encrypted do not go to a plain address.
+        async with Scripted(members("http://a:1", "https://b:1")) as server:
+            urls = [server.url, "https://c:1"]
+            async with Client(urls, rng=InOrder()) as client:
+                assert await client.sync() == ["https://b:1"]
+
+    asyncio.run(main(), debug=True)
+
+
 def test_a_value_stands_in_no_message() -> None:
     async def main() -> None:
         async with Scripted(UNCLEAR["closes"]) as server, Client([server.url]) as client:

@@ -371,6 +371,22 @@ def test_two_tasks_cannot_share_one() -> None:
     asyncio.run(main(), debug=True)
 
 
+def test_a_watch_that_never_began_leaves_nothing_behind() -> None:
+    async def main() -> None:
+        async with Scripted(hangs()) as server, Client(server.url) as client:
+            tasks = asyncio.all_tasks()
+
+            async def enter() -> None:
+                async with client.watch(KEY):
+                    raise AssertionError
+
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(enter(), 0.1)
+            assert asyncio.all_tasks() - tasks <= server._tasks
+
+    asyncio.run(main(), debug=True)
+
+
 def test_what_waiting_cannot_cure_is_raised() -> None:
     async def main() -> None:
         refusal = {"errorCode": 110, "message": "no", "cause": "Insufficient", "index": 0}
