@@ -261,6 +261,7 @@ CTL_MAX_ANSWER_BYTES: Final = 1 << 30  # of one body; a listing of millions of k
 CTL_MAX_REDIRECTS: Final = 10  # followed for one request; what etcdctl allows
 CTL_RECEIVE_BYTES: Final = 1 << 16  # taken from a socket at once: most answers fit
 CTL_MAX_STDIN_BYTES: Final = 64 << 20  # of a value; servers take less, and stdin may be endless
+CTL_TCP_PROBE_S: Final = 30  # between two looks whether the server of a watch is still there
 CTL_MAX_PEM_BYTES: Final = 1 << 20  # looked at of a certificate or key: a long chain has 100 KiB
 CTL_MAX_CONNECT_S: Final = 30  # for one connection where nothing shorter is asked for; etcdctl's
 CTL_HEALTH_TIMEOUT_S: Final = 30  # for a member to say how it is; a hung one must not hang the rest

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import httptools
 
-from kvraft.limits import CTL_MAX_ANSWER_BYTES, CTL_RECEIVE_BYTES
+from kvraft.limits import CTL_MAX_ANSWER_BYTES, CTL_RECEIVE_BYTES, CTL_TCP_PROBE_S
 from kvraft_cli.endpoints import Url
 from kvraft_cli.errors import DeadlineExceeded, HeaderTimeout, TransportError
 
@@ -180,15 +180,13 @@ class Transport:
             connection.settimeout(min(limits) if limits else None)
             connection.connect(address)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            # a watch may wait for days; a server that is gone has to be noticed
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        except TimeoutError:
-            connection.close()
-            clock.check()
-            raise TransportError(f"dial tcp {_shown(address)}: i/o timeout", dialing=True) from None
+            _notice_loss(connection)
         except OSError as error:
             connection.close()
             text = f"dial tcp {_shown(address)}: connect: {reason(error)}"
+            if _is_ours(error):
+                clock.check()
+                text = f"dial tcp {_shown(address)}: i/o timeout"
             raise TransportError(text, dialing=True) from None
         except BaseException:
             connection.close()
@@ -235,6 +233,19 @@ def basic(credentials: str) -> str:
     return "Basic " + binascii.b2a_base64(data, newline=False).decode()
 
 
+def _is_ours(error: OSError) -> bool:
+    """Whether this is the end of a time that was set here, and not the system's word."""
+    return isinstance(error, TimeoutError) and error.errno is None
+
+
+def _notice_loss(connection: socket.socket) -> None:
+    """Have the system ask now and then whether the server is there: a watch may wait for days."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name in ("TCP_KEEPIDLE", "TCP_KEEPINTVL"):
+        if number := getattr(socket, name, None):  # not every system has both
+            connection.setsockopt(socket.IPPROTO_TCP, number, CTL_TCP_PROBE_S)
+
+
 def _is_stale(connection: socket.socket) -> bool:
     """Whether the server has closed a kept connection, or said something unasked."""
     if hasattr(connection, "pending"):  # encrypted: session tickets arrive unasked, that is fine
@@ -265,10 +276,10 @@ def _talk(connection: socket.socket, request: bytes, clock: Clock) -> _Answer:
         connection.settimeout(clock.left_s())
         try:
             data = connection.recv(CTL_RECEIVE_BYTES)
-        except TimeoutError:
-            clock.check()
-            continue
         except OSError as error:
+            if _is_ours(error):
+                clock.check()
+                continue
             verb, error = ("write", refused) if refused else ("read", error)
             raise TransportError(
                 f"{verb} tcp {_ends(connection)}: {verb}: {reason(error)}"

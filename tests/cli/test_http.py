@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import ssl
 import threading
@@ -258,3 +259,49 @@ def test_credentials_of_the_url(transport: Transport) -> None:
         get(transport, stub.url.replace("//", "//al:pw@"))
         transport.close()
     assert stub.asked[0].headers["authorization"] == "Basic YWw6cHc="
+
+
+class Broken(socket.socket):
+    """A socket whose calls fail as a system's do."""
+
+    failure = OSError()
+
+    def connect(self, address: object) -> None:
+        raise self.failure
+
+    def recv(self, *_: object) -> bytes:
+        raise self.failure
+
+    def sendall(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.ETIMEDOUT, "connect: connection timed out"),
+        (errno.EHOSTUNREACH, "connect: no route to host"),
+        (errno.ENETUNREACH, "connect: network is unreachable"),
+        (None, "i/o timeout"),
+    ],
+)
+def test_why_nobody_was_reached(
+    transport: Transport, number: int | None, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = OSError(number, "x") if number else TimeoutError("timed out")
+    monkeypatch.setattr(Broken, "failure", error)
+    monkeypatch.setattr(socket, "socket", Broken)
+    failed = failing(lambda: get(transport, "http://127.0.0.1:9"))
+    assert failed.text == f"dial tcp 127.0.0.1:9: {words}"
+    assert failed.dialing
+
+
+def test_a_connection_that_is_lost_while_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, words in (
+        (errno.ETIMEDOUT, "connection timed out"),
+        (errno.ECONNRESET, "connection reset by peer"),
+    ):
+        monkeypatch.setattr(Broken, "failure", OSError(number, "x"))
+        with Broken() as connection:
+            error = failing(lambda: http._talk(connection, b"x", http.Clock(None, None)))
+        assert error.text == f"read tcp ?: read: {words}"
