@@ -5,6 +5,7 @@
         +-- NodeFailed     nor will it go on: its disk or its state cannot be trusted any more
     KvraftError
     +-- StartFailed        the node could not be started; nothing is left behind
+    +-- NodeRemoved        never raised: why a node has ended that was removed from its cluster
 
 Operations raise what `kvraft.client.errors` lists, whoever carries them out.
 """
@@ -25,3 +26,7 @@ class NodeStopped(DidNotHappen):
 
 class NodeFailed(NodeStopped):
     """The node has ended by itself; `__cause__` is why."""
+
+
+class NodeRemoved(KvraftError):
+    """The member was removed from its cluster for good."""

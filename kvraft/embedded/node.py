@@ -27,7 +27,7 @@ from kvraft.api.service import (
 )
 from kvraft.client.errors import DidNotHappen, MembershipError, OutcomeUnknown
 from kvraft.client.model import MemberRecord
-from kvraft.embedded.errors import NodeFailed, NodeStopped, StartFailed
+from kvraft.embedded.errors import NodeFailed, NodeRemoved, NodeStopped, StartFailed
 from kvraft.embedded.keys import DirectKeys
 from kvraft.embedded.opening import newcomer
 from kvraft.embedded.running import Life, Sockets, Starter
@@ -55,10 +55,6 @@ logging.getLogger("kvraft").addHandler(logging.NullHandler())
 
 _POLL_S = 0.001
 MakeMachine = Callable[[], Machine]
-
-
-class Removed(Exception):
-    """The member has been removed from its cluster for good."""
 
 
 class Node(DirectKeys):
@@ -176,7 +172,7 @@ class Node(DirectKeys):
                 self._make_machine(),
                 initial_cluster=initial_cluster,
                 on_fatal=self._fail,
-                on_removed=lambda: self._fail(Removed("the member has been removed")),
+                on_removed=lambda: self._fail(NodeRemoved("it was removed from its cluster")),
             )
             self._member_id = self._life.member.member_id
         finally:
@@ -306,7 +302,7 @@ class Node(DirectKeys):
 
     @property
     def failed(self) -> BaseException | None:
-        """Why it has ended by itself; None if it has not."""
+        """Why it has ended by itself: a StorageError, or NodeRemoved; None if it has not."""
         return self._failed
 
     @property

@@ -14,7 +14,7 @@ import pytest
 from benchmarks.members import free_ports
 from kvraft.client.errors import DidNotHappen, MembershipError
 from kvraft.embedded.cluster import Cluster
-from kvraft.embedded.errors import NodeStopped, StartFailed
+from kvraft.embedded.errors import NodeFailed, NodeRemoved, NodeStopped, StartFailed
 from kvraft.embedded.node import Node
 from tests.conftest import Run
 
@@ -148,6 +148,19 @@ async def test_a_node_that_is_stopped_says_so() -> None:
         await node.health()
     assert issubclass(NodeStopped, DidNotHappen)
     await node.stop()
+
+
+@pytest.mark.asyncio
+async def test_a_member_that_was_removed_ends_by_itself() -> None:
+    async with Cluster(3, sockets=False) as cluster:
+        leader = cluster.leader()
+        removed = next(node for node in cluster.nodes if node is not leader)
+        async with leader.client() as client:
+            await client.remove_member(removed.id)
+        await until(lambda: not removed.running)
+        assert isinstance(removed.failed, NodeRemoved)
+        with pytest.raises(NodeFailed, match="removed from its cluster"):
+            await removed.get("/")
 
 
 @pytest.mark.parametrize("peer_sockets", [False, True])
