@@ -17,7 +17,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO, TypeVar
 
 from kvraft.client.client import Client
-from kvraft.client.errors import ClientError, Unauthorized
+from kvraft.client.errors import ClientError, KeyNotFound, NotADirectory, Unauthorized
 from kvraft_cli.errors import Failure
 from kvraft_cli.exitcodes import OWN_USAGE
 
@@ -89,10 +89,10 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
     return uvloop.new_event_loop
 
 
-def explain(error: Exception) -> str:
+def explain(error: Exception, user_option: str = "--username") -> str:
     """An error in words, with what to do about it where that is known."""
     if isinstance(error, Unauthorized):
-        return f"{error}; give a user that may: --username NAME[:PASSWORD]"
+        return f"{error}; give a user that may: {user_option} NAME[:PASSWORD]"
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {(error.strerror or str(error)).lower()}"
     return str(error)
@@ -243,8 +243,13 @@ def key(text: str) -> str:
 
 
 async def naming(argument: str, call: Coroutine[Any, Any, Answer]) -> Answer:
-    """Await a call; if it fails, the text says for which argument."""
+    """Await a call; if it fails, the text says for which argument, SOURCE or TARGET.
+
+    Raises Trouble; KeyNotFound and NotADirectory pass, as they say something about a key.
+    """
     try:
         return await call
+    except (KeyNotFound, NotADirectory):
+        raise
     except ClientError as error:
-        raise Trouble(f"{argument}: {explain(error)}") from None
+        raise Trouble(f"{argument}: {explain(error, f'--{argument.lower()}-user')}") from None

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from kvraft.client.client import Client
-from kvraft.client.errors import ClientError
+from kvraft.client.errors import ClientError, KeyNotFound, NotADirectory
 from kvraft_cli import own
 from kvraft_cli.commands.diff import line_of
 from kvraft_cli.mirror.engine import Mirror, Options
@@ -141,6 +141,9 @@ async def _sync(context: Context, settings: own.Settings) -> int:
         own.connect_side(context, settings, "target") as target,
     ):
         await _refuse_a_loop(source, target, settings)
+        for side, client in (("SOURCE", source), ("TARGET", target)):
+            with suppress(KeyNotFound, NotADirectory):  # whoever may not read is named
+                await own.naming(side, client.get(settings.prefix, quorum=True))
         mirror = Mirror(source, target, options, time.monotonic)
         found = await mirror.survey()
         _show_survey(context, settings, mirror, found)

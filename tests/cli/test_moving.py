@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from kvraft.client.errors import DidNotHappen, KeyNotFound, OutcomeUnknown
+from kvraft.client.sync import SyncClient
 from kvraft_cli.commands import export
 from kvraft_cli.mirror.dump import Head, Record, decode, encode
 from kvraft_cli.mirror.loading import Loader, moved, select
@@ -412,6 +413,23 @@ def test_sync_names_the_argument_that_is_wrong(source: Member) -> None:
         ran = kvraftctl("sync", *words)
         assert ran.code == 2, words
         assert text in ran.err
+
+
+def test_the_side_that_wants_a_user_is_named(source: Member, start_member: StartMember) -> None:
+    target = start_member()
+    auth = target.client.auth
+    auth.add_user("root", "secret")
+    auth.enable()
+    with SyncClient(target.url, username="root", password="secret") as root:
+        root.auth.revoke("guest", read=["/*"], write=["/*"])
+        words = ("sync", "--once", source.url, target.url)
+        ran = kvraftctl(*words)
+        assert (ran.code, ran.out) == (2, "")
+        assert ran.err.startswith("kvraftctl sync: TARGET: 110: ")
+        assert ran.err.endswith("; give a user that may: --target-user NAME[:PASSWORD]\n")
+        ran = kvraftctl(*words, "--target-user", "root:secret")
+        assert ran.code == 0, ran
+        assert root.get("/app/name").value == "web"
 
 
 def test_changes_are_followed_until_the_source_is_idle(
