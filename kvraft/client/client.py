@@ -24,20 +24,20 @@ import aiohttp
 from kvraft.client import answers, requests
 from kvraft.client.answers import Answer, understood
 from kvraft.client.auth import Auth
+from kvraft.client.changes import KeyChanges
 from kvraft.client.dispatch import Dispatcher, Settings
 from kvraft.client.endpoints import Endpoints, normal_url, origin_of
-from kvraft.client.errors import ClientError, EventIndexCleared, ReadFailed
+from kvraft.client.errors import ClientError, ReadFailed
 from kvraft.client.http import Http, basic, origins
-from kvraft.client.model import MemberRecord, Result, Resync, WatchEvent
-from kvraft.client.recipes import Recipes
-from kvraft.client.requests import Request, Value
+from kvraft.client.model import MemberRecord, Result
+from kvraft.client.requests import Request
 from kvraft.client.watcher import Watch
 from kvraft.limits import CLIENT_PARSE_INLINE_BYTES, CLIENT_ROUNDS, CLIENT_SYNC_INTERVAL_S
 
 DEFAULT_ENDPOINT: Final = "http://127.0.0.1:2379"
 
 
-class Client(Recipes):
+class Client(KeyChanges):
     """A connection to a cluster, for use within one event loop.
 
     `endpoints` are client URLs of members or proxies, as a sequence or as one text with commas.
@@ -127,94 +127,7 @@ class Client(Recipes):
         Raises KeyNotFound, NotADirectory, ReadFailed.
         """
         request = requests.get(key, recursive=recursive, sorted_=sorted, quorum=quorum)
-        return await self._result(request)
-
-    async def set(self, key: str, value: Value, *, ttl: int | None = None) -> Result:
-        """Set a key, whether it exists or not; parents are made. `ttl` in seconds.
-
-        Like every change it raises DidNotHappen if no server took it, and OutcomeUnknown if nobody
-        can say.
-        """
-        return await self._result(requests.put(key, value=value, ttl=ttl))
-
-    async def create(self, key: str, value: Value, *, ttl: int | None = None) -> Result:
-        """Create a key. Raises KeyExists."""
-        return await self._result(requests.put(key, value=value, ttl=ttl, exist=False))
-
-    async def update(self, key: str, value: Value, *, ttl: int | None = None) -> Result:
-        """Change a key that exists; without `ttl` it will stay. Raises KeyNotFound."""
-        return await self._result(requests.put(key, value=value, ttl=ttl, exist=True))
-
-    async def delete(
-        self,
-        key: str,
-        *,
-        recursive: bool = False,
-        dir: bool = False,  # noqa: A002
-    ) -> Result:
-        """Delete a key; with `dir` an empty directory, with `recursive` a full one.
-
-        Raises KeyNotFound, NotAFile, DirectoryNotEmpty.
-        """
-        return await self._result(requests.delete(key, recursive=recursive, directory=dir))
-
-    async def compare_and_swap(
-        self,
-        key: str,
-        value: Value,
-        *,
-        prev_value: Value | None = None,
-        prev_index: int | None = None,
-        ttl: int | None = None,
-    ) -> Result:
-        """Change a key if its value, its modified index or both are as given.
-
-        The previous value cannot be empty. Raises CompareFailed, KeyNotFound, and ValueError if
-        there is nothing to compare with.
-        """
-        request = requests.compare_and_swap(
-            key, value, prev_value=prev_value, prev_index=prev_index, ttl=ttl
-        )
-        return await self._result(request)
-
-    async def compare_and_delete(
-        self, key: str, *, prev_value: Value | None = None, prev_index: int | None = None
-    ) -> Result:
-        """Delete a key if it is as given; see `compare_and_swap`."""
-        request = requests.compare_and_delete(key, prev_value=prev_value, prev_index=prev_index)
-        return await self._result(request)
-
-    async def create_in_order(
-        self, directory: str, value: Value, *, ttl: int | None = None
-    ) -> Result:
-        """Create a key below `directory` with the number of this change as its name.
-
-        The names sort in the order in which the keys were made; `Result.key` is the new one.
-        """
-        return await self._result(requests.post(directory, value=value, ttl=ttl))
-
-    async def make_dir(self, key: str, *, ttl: int | None = None) -> Result:
-        """Create a directory. Raises KeyExists, whatever is there."""
-        return await self._result(requests.put(key, ttl=ttl, exist=False, directory=True))
-
-    async def set_dir(self, key: str, *, ttl: int | None = None) -> Result:
-        """Create a directory, or replace a file by one. Raises NotAFile if it is one already."""
-        return await self._result(requests.put(key, ttl=ttl, directory=True))
-
-    async def update_dir(self, key: str, *, ttl: int | None = None) -> Result:
-        """Change the TTL of a directory that exists; without `ttl` it will stay."""
-        return await self._result(requests.put(key, ttl=ttl, exist=True, directory=True))
-
-    async def delete_dir(self, key: str, *, recursive: bool = False) -> Result:
-        """Delete a directory: an empty one, or with `recursive` all that is in it."""
-        return await self._result(requests.delete(key, recursive=recursive, directory=True))
-
-    async def refresh(self, key: str, ttl: int, *, prev_index: int | None = None) -> Result:
-        """Give a key another TTL and keep its value; watchers are not told.
-
-        Raises KeyNotFound, and CompareFailed if its modified index is not `prev_index`.
-        """
-        return await self._result(requests.refresh(key, ttl, prev_index))
+        return await self._perform(request)
 
     def watch(
         self,
@@ -252,26 +165,6 @@ class Client(Recipes):
         )
         self._watches.add(watch)
         return watch
-
-    async def wait(
-        self,
-        key: str,
-        *,
-        recursive: bool = False,
-        after_index: int | None = None,
-        timeout_s: float | None = None,
-    ) -> WatchEvent:
-        """The first change of a key, or of anything below it, above `after_index`.
-
-        Raises EventIndexCleared if that is too long ago, and TimeoutError.
-        """
-        async with asyncio.timeout(timeout_s):
-            async with self.watch(key, recursive=recursive, after_index=after_index) as events:
-                async for event in events:
-                    if isinstance(event, Resync):
-                        raise EventIndexCleared(401, event.reason, "", event.index)
-                    return event
-        raise RuntimeError("the client was closed")
 
     # --- members ------------------------------------------------------------------------
 
@@ -349,7 +242,7 @@ class Client(Recipes):
 
     # --- calls --------------------------------------------------------------------------
 
-    async def _result(self, request: Request) -> Result:
+    async def _perform(self, request: Request) -> Result:
         answer = await self._call(request)
         with understood(answer, request.changes):
             if len(answer.body) <= CLIENT_PARSE_INLINE_BYTES:

@@ -9,9 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Protocol, Self
 
 from kvraft.client.model import Result, Resync, WatchEvent
-
-Value = str | bytes
-"""A key's value: text is stored as UTF-8, bytes as they are."""
+from kvraft.client.requests import Value
 
 
 class Watching(Protocol):

@@ -8,7 +8,7 @@ permissions do not count here.
 from __future__ import annotations
 
 import asyncio
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,23 +18,21 @@ from kvraft.api.params import BadParameters, Params, parse_params
 from kvraft.api.service import Unavailable
 from kvraft.api.target import decode_path
 from kvraft.client import requests
+from kvraft.client.changes import KeyChanges
 from kvraft.client.errors import (
     ClientError,
     DidNotHappen,
     EtcdError,
-    EventIndexCleared,
     ReadFailed,
     etcd_error,
 )
-from kvraft.client.model import Result, Resync, WatchEvent
-from kvraft.client.recipes import Recipes
+from kvraft.client.model import Result
 from kvraft.embedded.values import nodes_of, read_tree, text
 from kvraft.embedded.watch import NodeWatch
 from kvraft.store.errors import StoreError
 from kvraft.store.path import clean
 
 if TYPE_CHECKING:
-    from kvraft.client.operations import Value
     from kvraft.embedded.running import Life
     from kvraft.server.member import Member
     from kvraft.store.event import Event
@@ -44,7 +42,7 @@ if TYPE_CHECKING:
 _PREFIX = len(requests.KEYS)
 
 
-class DirectKeys(Recipes, ABC):
+class DirectKeys(KeyChanges):
     """The operations of a node on keys; implements `KeyOperations`."""
 
     @property
@@ -90,92 +88,6 @@ class DirectKeys(Recipes, ABC):
             raise _store_error(error) from None
         return Result("get", node, None, index, applied, term)
 
-    async def set(self, key: str, value: Value, *, ttl: int | None = None) -> Result:
-        """Set a key, whether it exists or not; parents are made. `ttl` in seconds.
-
-        Like every change it raises DidNotHappen if it was certainly not made, and OutcomeUnknown if
-        nobody can say.
-        """
-        return await self._change(requests.put(key, value=value, ttl=ttl))
-
-    async def create(self, key: str, value: Value, *, ttl: int | None = None) -> Result:
-        """Create a key. Raises KeyExists."""
-        return await self._change(requests.put(key, value=value, ttl=ttl, exist=False))
-
-    async def update(self, key: str, value: Value, *, ttl: int | None = None) -> Result:
-        """Change a key that exists; without `ttl` it will stay. Raises KeyNotFound."""
-        return await self._change(requests.put(key, value=value, ttl=ttl, exist=True))
-
-    async def delete(
-        self,
-        key: str,
-        *,
-        recursive: bool = False,
-        dir: bool = False,  # noqa: A002
-    ) -> Result:
-        """Delete a key; with `dir` an empty directory, with `recursive` a full one.
-
-        Raises KeyNotFound, NotAFile, DirectoryNotEmpty.
-        """
-        return await self._change(requests.delete(key, recursive=recursive, directory=dir))
-
-    async def compare_and_swap(
-        self,
-        key: str,
-        value: Value,
-        *,
-        prev_value: Value | None = None,
-        prev_index: int | None = None,
-        ttl: int | None = None,
-    ) -> Result:
-        """Change a key if its value, its modified index or both are as given.
-
-        The previous value cannot be empty. Raises CompareFailed, KeyNotFound, and ValueError if
-        there is nothing to compare with.
-        """
-        return await self._change(
-            requests.compare_and_swap(
-                key, value, prev_value=prev_value, prev_index=prev_index, ttl=ttl
-            )
-        )
-
-    async def compare_and_delete(
-        self, key: str, *, prev_value: Value | None = None, prev_index: int | None = None
-    ) -> Result:
-        """Delete a key if it is as given; see `compare_and_swap`."""
-        return await self._change(
-            requests.compare_and_delete(key, prev_value=prev_value, prev_index=prev_index)
-        )
-
-    async def create_in_order(
-        self, directory: str, value: Value, *, ttl: int | None = None
-    ) -> Result:
-        """Create a key below `directory` with the number of this change as its name."""
-        return await self._change(requests.post(directory, value=value, ttl=ttl))
-
-    async def make_dir(self, key: str, *, ttl: int | None = None) -> Result:
-        """Create a directory. Raises KeyExists, whatever is there."""
-        return await self._change(requests.put(key, ttl=ttl, exist=False, directory=True))
-
-    async def set_dir(self, key: str, *, ttl: int | None = None) -> Result:
-        """Create a directory, or replace a file by one. Raises NotAFile if it is one already."""
-        return await self._change(requests.put(key, ttl=ttl, directory=True))
-
-    async def update_dir(self, key: str, *, ttl: int | None = None) -> Result:
-        """Change the TTL of a directory that exists; without `ttl` it will stay."""
-        return await self._change(requests.put(key, ttl=ttl, exist=True, directory=True))
-
-    async def delete_dir(self, key: str, *, recursive: bool = False) -> Result:
-        """Delete a directory: an empty one, or with `recursive` all that is in it."""
-        return await self._change(requests.delete(key, recursive=recursive, directory=True))
-
-    async def refresh(self, key: str, ttl: int, *, prev_index: int | None = None) -> Result:
-        """Give a key another TTL and keep its value; watchers are not told.
-
-        Raises KeyNotFound, and CompareFailed if its modified index is not `prev_index`.
-        """
-        return await self._change(requests.refresh(key, ttl, prev_index))
-
     def watch(
         self,
         key: str,
@@ -192,30 +104,9 @@ class DirectKeys(Recipes, ABC):
         """
         return NodeWatch(self, key, recursive=recursive, after_index=after_index, initial=initial)
 
-    async def wait(
-        self,
-        key: str,
-        *,
-        recursive: bool = False,
-        after_index: int | None = None,
-        timeout_s: float | None = None,
-    ) -> WatchEvent:
-        """The first change of a key, or of anything below it, above `after_index`.
-
-        Raises EventIndexCleared if that is too long ago, and TimeoutError.
-        """
-        async with (
-            asyncio.timeout(timeout_s),
-            self.watch(key, recursive=recursive, after_index=after_index) as events,
-        ):
-            item = await anext(events)
-        if isinstance(item, Resync):
-            raise EventIndexCleared(401, item.reason, "", item.index)
-        return item
-
     # --- how ----------------------------------------------------------------------------
 
-    async def _change(self, request: requests.Request) -> Result:
+    async def _perform(self, request: requests.Request) -> Result:
         await self._accepting(DidNotHappen)
         life = self.life
         target, _, query = request.target.partition("?")
