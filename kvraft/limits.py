@@ -237,6 +237,7 @@ CLIENT_MAX_ANSWER_BYTES: Final = 1 << 30  # one document: a tree of some million
 CLIENT_MAX_REFUSAL_BYTES: Final = 64 << 10  # what is read of an answer that is no success
 CLIENT_PARSE_INLINE_BYTES: Final = 64 << 10  # longer documents are parsed in a thread: 1 ms
 CLIENT_SHOWN_BYTES: Final = 200  # of an answer nobody understands, in the message of an error
+CLIENT_BODY_AT_ONCE_BYTES: Final = 1 << 20  # a longer one is sent in pieces; aiohttp warns else
 CLIENT_MAX_REDIRECTS: Final = 5  # of one request; a proxy or standby needs one
 CLIENT_ROUNDS: Final = 3  # over all endpoints; a cluster that refuses so often is down, say so
 CLIENT_ROUND_PAUSE_S: Final = 0.1  # before the second round, doubled before each further one

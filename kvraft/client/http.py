@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import os
 import socket
 import ssl
@@ -24,6 +25,7 @@ from kvraft.client.answers import Answer
 from kvraft.client.endpoints import origin_of
 from kvraft.client.requests import Request
 from kvraft.limits import (
+    CLIENT_BODY_AT_ONCE_BYTES,
     CLIENT_IDLE_S,
     CLIENT_MAX_ANSWER_BYTES,
     CLIENT_MAX_REDIRECTS,
@@ -168,12 +170,19 @@ class Http:
         return await self._session.request(
             request.method,
             URL(url, encoded=True),
-            data=request.body,
+            data=_payload(request.body),
             headers=headers,
             allow_redirects=False,
             ssl=True if self._tls is None else self._tls,
             trace_request_ctx=progress,
         )
+
+
+def _payload(body: bytes | None) -> bytes | io.BytesIO | None:
+    """The body as aiohttp wants it: it warns of long ones that it has to send at once."""
+    if body is None or len(body) <= CLIENT_BODY_AT_ONCE_BYTES:
+        return body
+    return io.BytesIO(body)
 
 
 async def _note_sent(

@@ -24,7 +24,8 @@ from kvraft.client.errors import (
 )
 from kvraft.client.keeping import Clock, boot_time, check_ttl
 from kvraft.client.model import KeyNode, Result
-from kvraft.client.operations import KeyOperations, Value
+from kvraft.client.operations import KeyOperations
+from kvraft.client.requests import Value
 from kvraft.limits import KEEP_MIN_PAUSE_S, KEEP_TRIES_PER_TTL, LEASE_PARALLEL
 
 log = logging.getLogger(__name__)

@@ -25,8 +25,9 @@ import aiohttp
 from kvraft.client.auth import Auth, RoleRecord, UserRecord
 from kvraft.client.client import DEFAULT_ENDPOINT, Client
 from kvraft.client.model import MemberRecord, Result, Resync, WatchEvent
-from kvraft.client.operations import KeyOperations, Value
+from kvraft.client.operations import KeyOperations
 from kvraft.client.portal import Iteration, Portal
+from kvraft.client.requests import Value
 from kvraft.client.syncrecipes import SyncRecipes
 
 SyncWatch = Iteration[WatchEvent | Resync]

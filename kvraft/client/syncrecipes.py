@@ -16,8 +16,9 @@ from kvraft.client.holding import Held
 from kvraft.client.lease import Lease
 from kvraft.client.lock import LOCKS, Lock
 from kvraft.client.model import Result
-from kvraft.client.operations import KeyOperations, Value
+from kvraft.client.operations import KeyOperations
 from kvraft.client.portal import Iteration, Portal
+from kvraft.client.requests import Value
 
 
 class SyncHeld:

@@ -318,7 +318,10 @@ class AsyncCluster:
             if not life.member.expire_now():
                 return False
             last = life.replica.core.log.last
-            while not all(node.raft_index >= last for node in self._followers(leader)):
+            # The leader's own ticks stamp, too: the others have to be as far as it is.
+            while not all(
+                node.raft_index >= max(last, leader.raft_index) for node in self._followers(leader)
+            ):
                 await asyncio.sleep(_POLL_S / 4)
                 if self._leading() is not leader:
                     return False

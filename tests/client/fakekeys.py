@@ -20,7 +20,7 @@ from kvraft.client.errors import (
     ReadFailed,
 )
 from kvraft.client.model import KeyNode, Result, Resync, WatchEvent
-from kvraft.client.operations import Value
+from kvraft.client.requests import Value
 from tests.client.virtual import now
 
 LATENCY_S = 0.01
