@@ -8,8 +8,9 @@ that half of it was left out.
 from __future__ import annotations
 
 import asyncio
+import logging
 import shutil
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any, Final
 
 import pytest
@@ -30,6 +31,16 @@ settings.load_profile("kvraft")
 
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
+
+
+@pytest.fixture(autouse=True)
+def _log_levels_stay() -> Iterator[None]:
+    """A test that lets our loggers say more must not make them say it in the tests behind it:
+    pytest keeps what is logged, so that measurements of memory would see it."""
+    logger = logging.getLogger("kvraft")
+    level = logger.level
+    yield
+    logger.setLevel(level)
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])

@@ -118,6 +118,8 @@ class _Run:
         self._left: list[Shell] = []
         self._members: dict[str, str] = {}
         self._waiting: list[_Waiting] = []
+        # A person's terminal shows no progress of such short transfers, a pipe does.
+        (folder / ".curlrc").write_text("silent\nshow-error\n")
 
     def close(self) -> None:
         """End everything the page has started."""
