@@ -20,6 +20,7 @@ from kvraft.client.client import Client
 from kvraft.client.errors import ClientError, KeyNotFound, NotADirectory, Unauthorized
 from kvraft_cli.errors import Failure
 from kvraft_cli.exitcodes import OWN_USAGE
+from kvraft_cli.table import PROGRAM
 
 if TYPE_CHECKING:
     from kvraft_cli.context import Context
@@ -38,7 +39,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, context: Context, name: str, summary: str, epilog: str) -> None:
         super().__init__(
-            prog=f"kvraftctl {name}",
+            prog=f"{PROGRAM} {name}",
             description=summary,
             epilog=epilog,
             formatter_class=argparse.RawDescriptionHelpFormatter,

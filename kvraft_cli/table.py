@@ -6,11 +6,13 @@ Pure data. The code of a command is imported when it is run, so that a `get` doe
 
 from __future__ import annotations
 
+import sys
 from typing import Final, NamedTuple
 
 from kvraft_cli.flags import BOOL, DURATION, INT, LIST, STRING, Flag
 
-PROGRAM: Final = "kvraftctl"
+# Linked as etcdctl, for scripts that call it so, its texts name the command that was typed.
+PROGRAM: Final = "etcdctl" if sys.argv[0].rpartition("/")[2] == "etcdctl" else "kvraftctl"
 VERSION: Final = "2.3.8"  # the etcdctl that the commands are compatible with
 SUMMARY: Final = "the command line client of a v2 key-value store"
 

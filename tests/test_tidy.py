@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import configparser
 import re
 from collections import Counter
 from functools import cache
@@ -120,3 +121,11 @@ def test_packages_have_a_place_for_their_tests() -> None:
     packages = {path.parent.name for path in SOURCES if path.parts[0] == "kvraft"} - {"kvraft"}
     missing = [name for name in sorted(packages) if not (ROOT / "tests" / name).is_dir()]
     assert not missing
+
+
+def test_annotations_are_for_users_too() -> None:
+    """Without a marker in the installed package type checkers take all of it for Any."""
+    packaging = configparser.ConfigParser()
+    packaging.read(ROOT / "setup.cfg")
+    assert packaging["options.package_data"]["*"] == "py.typed"
+    assert all((ROOT / package / "py.typed").exists() for package in ("kvraft", "kvraft_cli"))

@@ -222,3 +222,15 @@ def test_a_get_loads_little() -> None:
         " random rich ssl stringprep subprocess threading kvraft.client.client"
     )
     assert not loaded.intersection(expensive.split())
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"), [("etcdctl", "etcdctl"), ("kvraftctl", "kvraftctl"), ("v2", "kvraftctl")]
+)
+def test_help_names_the_command_that_was_typed(name: str, shown: str) -> None:
+    program = f"import sys; sys.argv[0] = '/bin/{name}'; from kvraft_cli.main import main; main()"
+    for words in (["set", "--help"], ["export", "--help"]):
+        answer = subprocess.run(
+            [sys.executable, "-c", program, *words], capture_output=True, text=True, check=True
+        )
+        assert f"{shown} {words[0]} " in answer.stdout
