@@ -497,7 +497,7 @@ class Run(crash.Run):
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns the exit status."""
-    return crash.main(arguments, Run)
+    return crash.main(arguments, Run, __doc__ or "")
 
 
 if __name__ == "__main__":

@@ -283,8 +283,11 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _parse(arguments: list[str] | None, defaults: dict[str, object]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m jepsen_like.procs.crash", description=__doc__)
+def _parse(
+    arguments: list[str] | None, defaults: dict[str, object], description: str
+) -> argparse.Namespace:
+    command = description.split("`")[1]
+    parser = argparse.ArgumentParser(prog=command, description=description)
     parser.add_argument("--members", type=int, default=3)
     parser.add_argument("--kills", type=int, default=DEFAULT_KILLS)
     parser.add_argument("--writers", type=int, default=DEFAULT_WRITERS)
@@ -298,9 +301,11 @@ def _parse(arguments: list[str] | None, defaults: dict[str, object]) -> argparse
     return parser.parse_args(arguments)
 
 
-def main(arguments: list[str] | None = None, kind: type[Run] = Run) -> int:
-    """The command; returns the exit status."""
-    options = _parse(arguments, kind.DEFAULTS)
+def main(
+    arguments: list[str] | None = None, kind: type[Run] = Run, description: str = __doc__ or ""
+) -> int:
+    """The command; returns the exit status. `description` begins with it, in backquotes."""
+    options = _parse(arguments, kind.DEFAULTS, description)
     print(f"seed {options.seed}, {options.members} members, {options.kills} kills", flush=True)
     directory = Path(tempfile.mkdtemp(prefix="kvraft-crash-"))
     run = kind(options, directory)
