@@ -11,7 +11,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Final, Self
 
 from kvraft.client.errors import KeyNotFound
@@ -116,14 +115,6 @@ class Election(Held):
         await self.campaign()
         self._guard()
         return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._unguard(kind, error)
 
 
 def _first(directory: KeyNode) -> Leader | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from types import TracebackType
 from typing import Final
 
 from kvraft.client.errors import LockLost, LockTimeout
@@ -122,8 +123,13 @@ class Held:
             self._interrupted = True
             self._guarded.cancel(INTERRUPTED)
 
-    async def _unguard(self, kind: type[BaseException] | None, error: BaseException | None) -> None:
-        """The end of the block: release, and raise LockLost if it was lost in between."""
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Release, and raise LockLost if it was lost in between."""
         keeper = self._place.keeper
         if keeper is not None:
             keeper.on_lost = None

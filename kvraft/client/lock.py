@@ -23,7 +23,6 @@ refresh, a third of the TTL later at most.
 from __future__ import annotations
 
 import uuid
-from types import TracebackType
 from typing import Self
 
 from kvraft.client.errors import LockTimeout
@@ -87,11 +86,3 @@ class Lock(Held):
         await self.acquire()
         self._guard()
         return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self._unguard(kind, error)

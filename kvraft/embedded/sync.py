@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Self
 
@@ -164,16 +165,14 @@ class SyncMember(SyncKeyOperations):
         return self.node.state_machine
 
 
-class SyncNode(SyncMember):
-    """A node with a background thread of its own. `with` starts it; `close` ends the thread."""
+class _Owner(ABC):
+    """Who has a background thread of its own: `with` starts, `close` ends the thread."""
 
-    def __init__(self, data_dir: str | os.PathLike[str] | None = None, **options: Any) -> None:
-        """Arguments as for `Node`."""
-        portal = Portal("kvraft-node")
-        node = Node(data_dir, **options)
-        super().__init__(portal, node)
-        portal.at_end(node.stop)
-        self._finish = weakref.finalize(self, portal.close)
+    _finish: Callable[[], object]
+
+    @abstractmethod
+    def start(self) -> None:
+        """Begin."""
 
     def __enter__(self) -> Self:
         try:
@@ -192,8 +191,20 @@ class SyncNode(SyncMember):
         self.close()
 
     def close(self) -> None:
-        """Stop the node and end the thread. May be called more than once, from any thread."""
+        """Stop everything and end the thread. May be called more than once, from any thread."""
         self._finish()
+
+
+class SyncNode(SyncMember, _Owner):
+    """A node with a background thread of its own. `with` starts it; `close` ends the thread."""
+
+    def __init__(self, data_dir: str | os.PathLike[str] | None = None, **options: Any) -> None:
+        """Arguments as for `Node`."""
+        portal = Portal("kvraft-node")
+        node = Node(data_dir, **options)
+        super().__init__(portal, node)
+        portal.at_end(node.stop)
+        self._finish = weakref.finalize(self, portal.close)
 
 
 class SyncLinks:
@@ -244,7 +255,7 @@ class SyncLinks:
         self._portal.call(heal)
 
 
-class SyncCluster:
+class SyncCluster(_Owner):
     """Several members in one background thread; see `Cluster` for what each name means."""
 
     def __init__(
@@ -259,26 +270,6 @@ class SyncCluster:
         self._portal = portal
         portal.at_end(cluster.stop)
         self._finish = weakref.finalize(self, portal.close)
-
-    def __enter__(self) -> Self:
-        try:
-            self.start()
-        except BaseException:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Stop all members and end the thread. May be called more than once, from any thread."""
-        self._finish()
 
     def start(self) -> None:
         """See `Cluster.start`."""
