@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import ssl
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Final, NoReturn, TextIO, TypeVar
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 DIFFERENT: Final = 1
 INTERRUPTED: Final = 130
 TREE_TIMEOUT_S: Final = 120.0  # a tree of some millions of keys takes that long to be sent
+MAX_DIGITS: Final = 18  # of a number on the command line: more fit nowhere
 
 
 class Trouble(Exception):
@@ -180,6 +182,10 @@ def _client(
         )
     except ssl.SSLError as error:
         raise Trouble(f"the TLS files cannot be used: {error.reason or error}") from None
+    except OSError as error:  # which does not say of which file it speaks
+        named = ", ".join(path for path in files if path)
+        text = (error.strerror or str(error)).lower()
+        raise Trouble(f"the TLS files cannot be read ({named}): {text}") from None
     except ValueError as error:
         raise Trouble(f"{argument}: {error}; give URLs such as http://10.0.0.1:2379") from None
 
@@ -216,19 +222,22 @@ def at_least(lowest: float, unit: str) -> Callable[[str], float]:
             value = float(text)
         except ValueError:
             value = float("nan")
-        if not value >= lowest:
+        if not (math.isfinite(value) and value >= lowest):
             raise argparse.ArgumentTypeError(f"{text!r} has to be {unit}, at least {lowest:g}")
         return value
 
     return read
 
 
-def whole(lowest: int, what: str) -> Callable[[str], int]:
-    """A type for argparse: a whole number that is not below the lowest."""
+def whole(lowest: int, what: str, highest: int | None = None) -> Callable[[str], int]:
+    """A type for argparse: a whole number from the lowest to the highest."""
 
     def read(text: str) -> int:
-        if not (text.isascii() and text.isdecimal()) or int(text) < lowest:
+        digits = text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS
+        if not digits or int(text) < lowest:
             raise argparse.ArgumentTypeError(f"{text!r} has to be {what}, at least {lowest}")
+        if highest is not None and int(text) > highest:
+            raise argparse.ArgumentTypeError(f"{text!r} has to be {what}, at most {highest}")
         return int(text)
 
     return read

@@ -77,7 +77,8 @@ async def _run(options: Options, screen: Screen, stdin: TextIO | None) -> How:
         cluster = starting.result()
     except (KvraftError, OSError) as error:
         why = error.strerror if isinstance(error, OSError) else None
-        print(f"kvraft dev: {why or error}", file=sys.stderr)
+        of = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+        print(f"kvraft dev: {of}{why or error}", file=sys.stderr)
         return 1
     try:
         show(cluster, options, screen)

@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from kvraft import limits
 from kvraft.client.client import Client
 from kvraft.client.errors import ClientError, KeyNotFound
 from kvraft_cli import own
@@ -64,14 +65,14 @@ def make_parser(context: Context) -> own.Parser:
         help=f"what to measure, in this order ({','.join(KINDS)})",
     )
     numbers = (
-        ("--connections", "-c", 32, "connections, and watches (32)"),
-        ("--keys", None, 1000, "different keys (1000)"),
-        ("--value-bytes", None, 100, "length of a value (100)"),
+        ("--connections", "-c", 32, limits.BENCH_MAX_CONNECTIONS, "connections, and watches (32)"),
+        ("--keys", None, 1000, limits.BENCH_MAX_KEYS, "different keys (1000)"),
+        ("--value-bytes", None, 100, limits.BENCH_MAX_VALUE_BYTES, "length of a value (100)"),
     )
-    for name, short, default, text in numbers:
+    for name, short, default, highest, text in numbers:
         parser.add_argument(
             *((short, name) if short else (name,)),
-            type=own.whole(1, "a number"),
+            type=own.whole(1, "a number", highest),
             default=default,
             metavar="N",
             help=text,

@@ -68,9 +68,22 @@ def make_parser(context: Context) -> own.Parser:
     parser = own.Parser(context, "completion", "Print a script for a shell.", EPILOG)
     parser.add_argument("shell", choices=SHELLS, help="for which shell")
     parser.add_argument(
-        "--name", default=PROGRAM, metavar="PROGRAM", help=f"the command it is for ({PROGRAM})"
+        "--name",
+        type=_program,
+        default=PROGRAM,
+        metavar="PROGRAM",
+        help=f"the command it is for ({PROGRAM})",
     )
     return parser
+
+
+def _program(text: str) -> str:
+    # It becomes the name of a function of the shell, and must not become anything else of it.
+    if not (text.isascii() and text.replace("-", "").replace("_", "").replace(".", "").isalnum()):
+        import argparse
+
+        raise argparse.ArgumentTypeError(f"{text!r} has to be a command's name, such as etcdctl")
+    return text
 
 
 async def _print(context: Context, settings: own.Settings) -> int:

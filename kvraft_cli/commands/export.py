@@ -70,11 +70,9 @@ async def _export(context: Context, settings: own.Settings) -> int:
             head, records = await _read(client, settings)
         lines = dump.encode(head, _counted(records, progress))
         if settings.output == "-":
-            for line in lines:
-                context.stdout.buffer.write(line)
-            context.stdout.buffer.flush()
+            _write_through(context.stdout.buffer, lines)
         else:
-            _write_whole(Path(settings.output), lines)
+            _write(settings.output, lines)
     _report(context, settings, head, records)
     return 0
 
@@ -112,6 +110,33 @@ def _counted(records: list[dump.Record], progress: Progress) -> Iterator[dump.Re
         if number % 1000 == 0:
             progress("writing", number, len(records))
         yield record
+
+
+def _write(output: str, lines: Iterable[bytes]) -> None:
+    # A link stays one; what is no file (/dev/null, a pipe) is written to and never replaced.
+    place = Path(os.path.realpath(output))
+    if not output or place.is_dir():
+        raise own.Trouble(f"--output: {output!r} is a directory or nothing; name a file in it")
+    if not place.exists() or place.is_file():
+        _write_whole(place, lines)
+        return
+    try:
+        with place.open("wb") as file:
+            _write_through(file, lines)
+    except OSError as error:
+        text = (error.strerror or str(error)).lower()
+        raise own.Trouble(f"--output: cannot write {output}: {text}") from None
+
+
+def _write_through(stream: IO[bytes], lines: Iterable[bytes]) -> None:
+    try:
+        stream.writelines(lines)
+        stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        text = (error.strerror or str(error)).lower()
+        raise own.Trouble(f"--output: cannot write: {text}") from None
 
 
 def _write_whole(place: Path, lines: Iterable[bytes]) -> None:

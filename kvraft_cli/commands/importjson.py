@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from kvraft.client.client import Client
 from kvraft.client.errors import ClientError
-from kvraft.limits import MIRROR_WORKERS
+from kvraft.limits import LOAD_MAX_WORKERS, MIRROR_WORKERS
 from kvraft_cli import own
 from kvraft_cli.mirror import carry
 from kvraft_cli.mirror.dump import BadDump, Dump, decode
@@ -86,7 +86,7 @@ def make_parser(context: Context) -> own.Parser:
     parser.add_argument(
         "-c",
         "--concurrency",
-        type=own.whole(1, "a number of requests"),
+        type=own.whole(1, "a number of requests", LOAD_MAX_WORKERS),
         default=MIRROR_WORKERS,
         metavar="N",
         help=f"requests at the same time ({MIRROR_WORKERS})",

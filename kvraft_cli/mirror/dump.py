@@ -160,7 +160,7 @@ def _document(lines: Sequence[bytes], number: int) -> dict[str, Any]:
                 number, "the file is truncated within this line", "export or copy it again"
             )
         document = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # the latter: nested without an end
         raise BadDump(number, f"no JSON ({error})", "it has to be a file of `export`") from None
     if not isinstance(document, dict):
         raise BadDump(number, "no JSON object", "it has to be a file of `export`")

@@ -61,6 +61,9 @@ def test_json_a_prefix_and_keeping(start_member: StartMember) -> None:
     [
         (("--kinds", "put,x"), "argument --kinds: 'x' is none of put, get, quorum, watch"),
         (("--connections", "0"), "'0' has to be a number, at least 1"),
+        (("--connections", "1000000"), "'1000000' has to be a number, at most 10000"),
+        (("--keys", "9" * 5000), "has to be a number, at least 1"),
+        (("--seconds", "inf"), "'inf' has to be seconds, at least 0.1"),
         (("--seconds", "soon"), "argument --seconds: 'soon' has to be seconds"),
     ],
 )

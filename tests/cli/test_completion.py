@@ -91,3 +91,10 @@ def test_an_unknown_shell_is_refused_with_the_known_ones() -> None:
     ran = kvraftctl("completion", "csh")
     assert (ran.code, ran.out) == (2, "")
     assert "argument shell: invalid choice: 'csh' (choose from 'bash', 'zsh', 'fish')" in ran.err
+
+
+@pytest.mark.parametrize("name", ["a b;rm", "", "/bin/etcdctl", "$(x)", "é"])
+def test_a_name_that_is_no_command_is_refused(name: str) -> None:
+    ran = kvraftctl("completion", "bash", "--name", name)
+    assert (ran.code, ran.out) == (2, "")
+    assert f"argument --name: {name!r} has to be a command's name" in ran.err

@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -88,10 +89,31 @@ def test_a_failed_export_leaves_nothing_and_keeps_what_was_there(
     assert place.read_text() == "the export of yesterday"
 
 
+def test_export_replaces_files_only(source: Member, tmp_path: Path) -> None:
+    pipe, link, behind = tmp_path / "pipe", tmp_path / "link", tmp_path / "behind"
+    os.mkfifo(pipe)
+    link.symlink_to(behind)
+    with ThreadPoolExecutor(1) as pool:
+        reading = pool.submit(pipe.read_bytes)
+        assert source.ctl("export", "-q", "-o", str(pipe)).code == 0
+        assert reading.result().count(b"\n") == 11
+    assert source.ctl("export", "-q", "-o", str(link)).code == 0
+    assert pipe.is_fifo()
+    assert link.is_symlink()
+    assert behind.read_bytes().count(b"\n") == 11
+    ran = source.ctl("export", "-o", "/dev/full")
+    assert (ran.code, ran.err) == (
+        2,
+        "kvraftctl export: --output: cannot write /dev/full: no space left on device\n",
+    )
+    assert Path("/dev/full").is_char_device()
+
+
 def test_export_names_the_argument_that_is_wrong(source: Member) -> None:
     for words, text in (
         (["/nope"], "kvraftctl export: KEY: there is no key /nope; "),
         (["--hidden", "/_no"], "kvraftctl export: --hidden: there is no key /_no; "),
+        (["-o", ""], "kvraftctl export: --output: '' is a directory or nothing; name a file in it"),
         (["-o", "/no/such/place"], "kvraftctl export: --output: cannot write to /no/such: no such"),
         (["/a/../b"], "argument key: '/a/../b' has to be a key without `..`\nsee: "),
         (["--outputt"], "unrecognized arguments: --outputt\nsee: kvraftctl export --help\n"),

@@ -228,3 +228,13 @@ def test_a_job_in_the_background_is_not_stopped_by_its_terminal() -> None:
         text = running.until("status 143")
         assert re.search(r"\[1\]\+? +Running", text)
         assert "Type" not in text
+
+
+def test_a_directory_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    done = subprocess.run(
+        [*DEV, "--data-dir", str(file)], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert str(file) in done.stderr

@@ -86,6 +86,7 @@ def with_line(number: int, text: str) -> list[bytes]:
         (1, '{"kvraft_export": 1, "time": 1, "etcd_index": "7"}', "whole number"),
         (2, "[]", "no JSON object"),
         (2, "{", "no JSON"),
+        (2, "[" * 100_000, "no JSON"),
         (2, '{"key": "a", "value": ""}', "'a' is no key"),
         (2, '{"key": "/", "dir": true}', "'/' is no key"),
         (2, '{"key": "/a//b", "value": ""}', "is no key"),
