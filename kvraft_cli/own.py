@@ -181,11 +181,10 @@ def _client(
             sync_endpoints=sync,
         )
     except ssl.SSLError as error:
-        raise Trouble(f"the TLS files cannot be used: {error.reason or error}") from None
-    except OSError as error:  # which does not say of which file it speaks
         named = ", ".join(path for path in files if path)
-        text = (error.strerror or str(error)).lower()
-        raise Trouble(f"the TLS files cannot be read ({named}): {text}") from None
+        raise Trouble(f"the TLS files cannot be used ({named}): {error.reason or error}") from None
+    except OSError as error:
+        raise Trouble(f"a TLS file cannot be read: {explain(error)}; name another") from None
     except ValueError as error:
         raise Trouble(f"{argument}: {error}; give URLs such as http://10.0.0.1:2379") from None
 

@@ -340,6 +340,9 @@ def _context(
         raise ValueError("key_file is given, but no cert_file")
     if not (ca_file or cert_file):
         return None
+    for path in filter(None, (ca_file, cert_file, key_file)):
+        with open(path, "rb"):
+            pass  # the ssl module does not say which file is missing; this does
     context = ssl.create_default_context(cafile=ca_file)
     if cert_file:
         context.load_cert_chain(cert_file, key_file)

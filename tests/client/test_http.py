@@ -125,7 +125,7 @@ def test_settings_that_contradict_each_other(authority: Authority) -> None:
         Client(username="a:b", password="x")
     with pytest.raises(ValueError, match="timeout_s"):
         Client(timeout_s=0)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match="/nowhere"):
         Client(ca_file="/nowhere")
 
 
