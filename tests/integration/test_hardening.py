@@ -14,6 +14,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -211,6 +212,10 @@ def hello(context: ssl.SSLContext) -> bytes:
     return outgoing.read()
 
 
+def mostly_served(client: Client) -> bool:
+    return len(client.errors) < len(client.took_s)
+
+
 def test_floods_of_handshakes(tmp_path: Path, record_property: Record) -> None:
     authority = Authority(tmp_path)
     files = authority.issue("server", "127.0.0.1", auth=False)
@@ -233,8 +238,10 @@ def test_floods_of_handshakes(tmp_path: Path, record_property: Record) -> None:
             with Client(leader) as client:
                 attackers.connect(count, payload)
                 time.sleep(1)
+                # A handshake may wait for a second in such a crowd, so few have ended by now.
+                served = partial(mostly_served, client)
+                wait_until("honest clients are served, more often than not", served)
             record_property(f"during {count} {name}", client.summary())
-            assert len(client.errors) < len(client.took_s), client.errors
         with Client(leader) as client:
             wait_until("it is as before", lambda: len(client.took_s) > 20)
         grown = leader.resident_bytes() - before_bytes
