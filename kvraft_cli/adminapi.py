@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import json
 import posixpath
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from kvraft_cli.errors import RequestError
+from kvraft_cli.errors import RequestError, bare_failure
 from kvraft_cli.gojson import syntax_error
 from kvraft_cli.http import JSON
 from kvraft_cli.output import go_string
@@ -30,6 +31,15 @@ _SWITCH: Final = "/v2/auth/enable"
 
 class AdminError(RequestError):
     """The server refused, or cannot be understood; the text is for the user."""
+
+
+@contextmanager
+def bare_failures() -> Iterator[None]:
+    """What a request runs into within the block ends the command with its bare text."""
+    try:
+        yield
+    except RequestError as error:
+        raise bare_failure(error) from error
 
 
 class Member(NamedTuple):

@@ -117,6 +117,18 @@ def connect(context: Context) -> Client:
     )
 
 
+def add_prefix(parser: Parser) -> None:
+    """The argument of commands that may be about a part of the keys."""
+    parser.add_argument(
+        "--prefix", default="/", type=key, metavar="KEY", help="only what is at or below KEY"
+    )
+
+
+def add_hidden(parser: Parser, text: str) -> None:
+    """The argument that names what no listing shows; `text` says what is done with it."""
+    parser.add_argument("--hidden", action="append", default=[], type=key, metavar="KEY", help=text)
+
+
 def add_side(parser: Parser, side: str) -> None:
     """The arguments of one of two servers: `source` or `target`."""
     group = parser.add_argument_group(f"access to the {side} (default: the global options)")

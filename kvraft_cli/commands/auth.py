@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kvraft_cli import adminapi
-from kvraft_cli.errors import Failure, RequestError, bare_failure
+from kvraft_cli.errors import Failure
 from kvraft_cli.exitcodes import BAD_ARGUMENTS, SUCCESS
 
 if TYPE_CHECKING:
@@ -28,9 +28,7 @@ def disable(context: Context, flags: Flags, arguments: Sequence[str]) -> int:
 def _switch(context: Context, arguments: Sequence[str], *, on: bool) -> int:
     if arguments:
         raise Failure("No arguments accepted\n", BAD_ARGUMENTS)
-    try:
+    with adminapi.bare_failures():
         adminapi.switch_auth(adminapi.auth_session(context), on=on)
-    except RequestError as error:
-        raise bare_failure(error) from error
     context.stdout.write(f"Authentication {'Enabled' if on else 'Disabled'}\n")
     return SUCCESS

@@ -44,17 +44,8 @@ def make_parser(context: Context) -> own.Parser:
     parser = own.Parser(context, "diff", "Compare the keys of two servers.", EPILOG)
     parser.add_argument("source", metavar="SOURCE", help="client URLs of the one cluster")
     parser.add_argument("target", metavar="TARGET", help="client URLs of the other one")
-    parser.add_argument(
-        "--prefix", default="/", type=own.key, metavar="KEY", help="only what is at or below KEY"
-    )
-    parser.add_argument(
-        "--hidden",
-        action="append",
-        default=[],
-        type=own.key,
-        metavar="KEY",
-        help="also compare this hidden key with all below it; may be repeated",
-    )
+    own.add_prefix(parser)
+    own.add_hidden(parser, "also compare this hidden key with all below it; may be repeated")
     parser.add_argument(
         "--tolerance",
         type=own.at_least(0, "seconds"),

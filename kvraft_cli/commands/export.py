@@ -51,14 +51,7 @@ def make_parser(context: Context) -> own.Parser:
     parser.add_argument(
         "-o", "--output", default="-", metavar="FILE", help="where to; - is stdout, the default"
     )
-    parser.add_argument(
-        "--hidden",
-        action="append",
-        default=[],
-        type=own.key,
-        metavar="KEY",
-        help="also export this hidden key with all below it; may be repeated",
-    )
+    own.add_hidden(parser, "also export this hidden key with all below it; may be repeated")
     parser.add_argument("-q", "--quiet", action="store_true", help="say nothing but errors")
     return parser
 

@@ -62,9 +62,7 @@ def make_parser(context: Context) -> own.Parser:
     """The arguments of this command."""
     parser = own.Parser(context, "import-json", "Write the keys of an export.", EPILOG)
     parser.add_argument("file", help="a file of `export`; - is stdin")
-    parser.add_argument(
-        "--prefix", default="/", type=own.key, metavar="KEY", help="only what is at or below KEY"
-    )
+    own.add_prefix(parser)
     parser.add_argument(
         "--to", type=own.key, metavar="KEY", help="put what was at the exported key at KEY instead"
     )

@@ -8,7 +8,7 @@ from kvraft.server.quoting import quote
 from kvraft.server.urls import UrlError, parse_urls
 from kvraft_cli import adminapi
 from kvraft_cli.adminapi import Member
-from kvraft_cli.errors import Failure, RequestError, bare_failure
+from kvraft_cli.errors import Failure, RequestError
 from kvraft_cli.exitcodes import BAD_ARGUMENTS, SUCCESS
 
 if TYPE_CHECKING:
@@ -31,10 +31,8 @@ def list_(context: Context, flags: Flags, arguments: Sequence[str]) -> int:
     """One line for each member."""
     _check(not arguments, "No arguments accepted")
     api = context.api
-    try:
+    with adminapi.bare_failures():
         members = adminapi.members(api)
-    except RequestError as error:
-        raise bare_failure(error) from error
     try:
         leader_id = adminapi.leader(api).id
     except RequestError as error:
@@ -48,12 +46,10 @@ def add(context: Context, flags: Flags, arguments: Sequence[str]) -> int:
     _check(len(arguments) == 2, "Provide a name and a single member peerURL")
     name, url = arguments
     api = context.api
-    try:
+    with adminapi.bare_failures():
         new = adminapi.add_member(api, _urls([url]))
         context.stdout.write(f"Added member named {name} with ID {new.id} to cluster\n")
         members = adminapi.members(api)
-    except RequestError as error:
-        raise bare_failure(error) from error
     context.stdout.write(_settings(name, new.id, members))
     return SUCCESS
 
@@ -63,10 +59,8 @@ def update(context: Context, flags: Flags, arguments: Sequence[str]) -> int:
     _check(len(arguments) == 2, _UPDATE_ARGUMENTS)
     member_id, urls = arguments
     api = context.api
-    try:
+    with adminapi.bare_failures():
         adminapi.update_member(api, member_id, _urls(urls.split(",")))
-    except RequestError as error:
-        raise bare_failure(error) from error
     context.stdout.write(f"Updated member with ID {member_id} in cluster\n")
     return SUCCESS
 

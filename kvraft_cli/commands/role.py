@@ -6,7 +6,7 @@ import posixpath
 from typing import TYPE_CHECKING
 
 from kvraft_cli import adminapi
-from kvraft_cli.errors import Failure, RequestError, bare_failure
+from kvraft_cli.errors import Failure, RequestError
 from kvraft_cli.exitcodes import BAD_ARGUMENTS, SUCCESS
 
 if TYPE_CHECKING:
@@ -20,10 +20,8 @@ def list_(context: Context, flags: Flags, arguments: Sequence[str]) -> int:
     """The names, one per line."""
     if arguments:
         raise Failure("No arguments accepted\n", BAD_ARGUMENTS)
-    try:
+    with adminapi.bare_failures():
         names = adminapi.roles(adminapi.auth_session(context))
-    except RequestError as error:
-        raise bare_failure(error) from error
     context.stdout.write("".join(f"{name}\n" for name in names))
     return SUCCESS
 
@@ -38,10 +36,8 @@ def add(context: Context, flags: Flags, arguments: Sequence[str]) -> int:
         pass  # whatever it was, the attempt to add will meet it again, and is what was asked for
     else:
         raise Failure(f"Role {name} already exists\n", BAD_ARGUMENTS)
-    try:
+    with adminapi.bare_failures():
         adminapi.add_role(api, name)
-    except RequestError as error:
-        raise bare_failure(error) from error
     context.stdout.write(f"Role {name} created\n")
     return SUCCESS
 
@@ -49,10 +45,8 @@ def add(context: Context, flags: Flags, arguments: Sequence[str]) -> int:
 def get(context: Context, flags: Flags, arguments: Sequence[str]) -> int:
     """What a role permits."""
     name = _single(arguments)
-    try:
+    with adminapi.bare_failures():
         role = adminapi.role(adminapi.auth_session(context), name)
-    except RequestError as error:
-        raise bare_failure(error) from error
     lines = [f"Role: {role.name}", "KV Read:", *(f"\t{path}" for path in role.read)]
     lines += ["KV Write:", *(f"\t{path}" for path in role.write)]
     context.stdout.write("".join(f"{line}\n" for line in lines))
@@ -62,10 +56,8 @@ def get(context: Context, flags: Flags, arguments: Sequence[str]) -> int:
 def remove(context: Context, flags: Flags, arguments: Sequence[str]) -> int:
     """Remove a role."""
     name = _single(arguments)
-    try:
+    with adminapi.bare_failures():
         adminapi.remove_role(adminapi.auth_session(context), name)
-    except RequestError as error:
-        raise bare_failure(error) from error
     context.stdout.write(f"Role {name} removed\n")
     return SUCCESS
 
@@ -92,11 +84,9 @@ def _change(context: Context, flags: Flags, arguments: Sequence[str], change: st
     name = _single(arguments)
     api = adminapi.auth_session(context)
     read, write = kinds[0].startswith("read"), kinds[0].endswith("write")
-    try:
+    with adminapi.bare_failures():
         adminapi.role(api, name)
         adminapi.change_role(api, name, change, path, read=read, write=write)
-    except RequestError as error:
-        raise bare_failure(error) from error
     context.stdout.write(f"Role {name} updated\n")
     return SUCCESS
 

@@ -72,16 +72,9 @@ def make_parser(context: Context) -> own.Parser:
     mode.add_argument("--dry-run", action="store_true", help="say what would be done, and end")
     mode.add_argument("--once", action="store_true", help="copy and verify, and end")
     mode.add_argument("--live", action="store_true", help="copy and follow: the default")
-    parser.add_argument(
-        "--prefix", default="/", type=own.key, metavar="KEY", help="only what is at or below KEY"
-    )
-    parser.add_argument(
-        "--hidden",
-        action="append",
-        default=[],
-        type=own.key,
-        metavar="KEY",
-        help="also this hidden key with all below it, which no listing shows; may be repeated",
+    own.add_prefix(parser)
+    own.add_hidden(
+        parser, "also this hidden key with all below it, which no listing shows; may be repeated"
     )
     parser.add_argument(
         "--delete", action="store_true", help="remove keys that only the target has"

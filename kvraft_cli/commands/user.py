@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kvraft_cli import adminapi
-from kvraft_cli.errors import Failure, RequestError, bare_failure
+from kvraft_cli.errors import Failure, RequestError
 from kvraft_cli.exitcodes import BAD_ARGUMENTS, SUCCESS
 from kvraft_cli.prompts import ask
 
@@ -24,10 +24,8 @@ def list_(context: Context, flags: Flags, arguments: Sequence[str]) -> int:
     """The names, one per line."""
     if arguments:
         raise Failure("No arguments accepted\n", BAD_ARGUMENTS)
-    try:
+    with adminapi.bare_failures():
         names = adminapi.users(adminapi.auth_session(context))
-    except RequestError as error:
-        raise bare_failure(error) from error
     context.stdout.write("".join(f"{name}\n" for name in names))
     return SUCCESS
 
@@ -44,10 +42,8 @@ def add(context: Context, flags: Flags, arguments: Sequence[str]) -> int:
         raise Failure(f"User {name} already exists\n", BAD_ARGUMENTS)
     if not colon:
         password = _ask(context, api)
-    try:
+    with adminapi.bare_failures():
         adminapi.put_user(api, name, password=password)
-    except RequestError as error:
-        raise bare_failure(error) from error
     context.stdout.write(f"User {name} created\n")
     return SUCCESS
 
@@ -55,10 +51,8 @@ def add(context: Context, flags: Flags, arguments: Sequence[str]) -> int:
 def get(context: Context, flags: Flags, arguments: Sequence[str]) -> int:
     """A user's name and roles."""
     name = _single(arguments)
-    try:
+    with adminapi.bare_failures():
         name, roles = adminapi.user_roles(adminapi.auth_session(context), name)
-    except RequestError as error:
-        raise bare_failure(error) from error
     # the original has one space too many for each role, and scripts compare bytes
     context.stdout.write(f"User: {name}\nRoles: {' ' * len(roles)}{' '.join(roles)}\n")
     return SUCCESS
@@ -67,10 +61,8 @@ def get(context: Context, flags: Flags, arguments: Sequence[str]) -> int:
 def remove(context: Context, flags: Flags, arguments: Sequence[str]) -> int:
     """Remove a user."""
     name = _single(arguments)
-    try:
+    with adminapi.bare_failures():
         adminapi.remove_user(adminapi.auth_session(context), name)
-    except RequestError as error:
-        raise bare_failure(error) from error
     context.stdout.write(f"User {name} removed\n")
     return SUCCESS
 
@@ -79,12 +71,10 @@ def passwd(context: Context, flags: Flags, arguments: Sequence[str]) -> int:
     """Change a password; the new one is asked for."""
     name = _single(arguments)
     api = adminapi.auth_session(context)
-    try:
+    with adminapi.bare_failures():
         adminapi.user_roles(api, name)
         password = _ask(context, api)
         adminapi.put_user(api, name, password=password)
-    except RequestError as error:
-        raise bare_failure(error) from error
     context.stdout.write("Password updated\n")
     return SUCCESS
 
@@ -105,13 +95,11 @@ def _change(context: Context, flags: Flags, arguments: Sequence[str], *, grantin
         raise Failure("No roles specified; please use `-roles`\n", BAD_ARGUMENTS)
     name = _single(arguments)
     api = adminapi.auth_session(context)
-    try:
+    with adminapi.bare_failures():
         adminapi.user_roles(api, name)
         adminapi.put_user(
             api, name, grant=roles if granting else (), revoke=() if granting else roles
         )
-    except RequestError as error:
-        raise bare_failure(error) from error
     context.stdout.write(f"User {name} updated\n")
     return SUCCESS
 
