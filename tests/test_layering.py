@@ -66,6 +66,17 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
         "kvraft.storage",
     ),
     "jepsen_like": ("kvraft", "benchmarks.members"),
+    "jepsen_like.base": (),
+    # judges what it is given: simulated clusters, real processes, a real etcd
+    "jepsen_like.check": (
+        "jepsen_like.base",
+        "kvraft.store.request",
+        "kvraft.raft.entry",
+        "kvraft.server.membership",
+    ),
+    "jepsen_like.sim": ("kvraft", "jepsen_like.base", "jepsen_like.check"),
+    # shows results that have been written down
+    "jepsen_like.report": ("jepsen_like.base", "kvraft.versions"),
 }
 
 # Packages and modules that decide and do nothing else.

@@ -25,11 +25,11 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from benchmarks.members import KVRAFT, Member, free_ports
+from jepsen_like.base import Violation
 from jepsen_like.procs import crash
 from jepsen_like.procs.clients import Recorder
 from jepsen_like.procs.fleet import Fleet, client_port
 from jepsen_like.procs.watchers import Watcher
-from jepsen_like.sim.world import Violation
 
 STEP_S: Final = 60.0  # until a change has to be made, a member has to have joined or ended
 ANSWER_S: Final = 9.0  # longer than a member takes to say that it does not know

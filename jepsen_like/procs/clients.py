@@ -13,9 +13,9 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from jepsen_like.check.history import History, Operation, Outcome
 from jepsen_like.procs.fleet import Fleet
 from jepsen_like.procs.web import Answer, BrokenError, Connection, NotSentError
-from jepsen_like.sim.history import History, Operation, Outcome
 from kvraft.store.request import Op, Request
 
 ROOT: Final = b"/c"

@@ -23,14 +23,14 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any, ClassVar, Final
 
+from jepsen_like.base import Violation
+from jepsen_like.check.history import Outcome
 from jepsen_like.procs.clients import ROOT, Client, Recorder
 from jepsen_like.procs.fleet import Fleet
 from jepsen_like.procs.nemesis import Nemesis
 from jepsen_like.procs.verdict import Explanation, check_all, silent_indexes
 from jepsen_like.procs.watchers import Watcher, merge
 from jepsen_like.procs.web import Answer, BrokenError, NotSentError, once
-from jepsen_like.sim.history import Outcome
-from jepsen_like.sim.world import Violation
 
 DEFAULT_KILLS: Final = 50
 DEFAULT_WRITERS: Final = 8

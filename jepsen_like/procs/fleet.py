@@ -15,8 +15,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from benchmarks.members import KVRAFT, Cluster, Member
+from jepsen_like.base import Violation
 from jepsen_like.procs.web import BrokenError, NotSentError, once
-from jepsen_like.sim.world import Violation
 
 ASK_TIMEOUT_S = 0.5
 LIVES_PER_MEMBER = 1000

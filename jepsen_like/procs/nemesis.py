@@ -13,9 +13,9 @@ from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from jepsen_like.base import Violation
 from jepsen_like.procs.clients import Recorder
 from jepsen_like.procs.fleet import Fleet
-from jepsen_like.sim.world import Violation
 
 PROGRESS_TIMEOUT_S: Final = 30.0  # ten elections on a loaded machine; beyond it the cluster hangs
 PATIENCE: Final = 0.75  # how often progress is waited for

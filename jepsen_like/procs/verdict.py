@@ -13,13 +13,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import Any, Final
 
+from jepsen_like.base import Violation
+from jepsen_like.check import promises
+from jepsen_like.check.agreed import AgreedLog, Applied, TagOf, execute
+from jepsen_like.check.history import Operation, Outcome
+from jepsen_like.check.model import Change, Model, Node, Refused
 from jepsen_like.procs.clients import ROOT, previous_of
 from jepsen_like.procs.watchers import Coverage, Seen
-from jepsen_like.sim import checks
-from jepsen_like.sim.agreed import AgreedLog, Applied, TagOf, execute
-from jepsen_like.sim.history import Operation, Outcome
-from jepsen_like.sim.model import Change, Model, Node, Refused
-from jepsen_like.sim.world import Violation, World
 from kvraft.raft.entry import Entry
 from kvraft.store.request import Op, Request
 
@@ -100,7 +100,7 @@ def _key_of_event(seen: Seen) -> object:
 
 def replay(explanation: Explanation) -> Model:
     """Carry out the order on the model, compare it with all answers and events."""
-    agreed = AgreedLog(World(0), TagOf())
+    agreed = AgreedLog(TagOf())
     model = agreed.model
     refused: dict[int, list[Operation]] = defaultdict(list)
     for operation in explanation.operations:
@@ -116,7 +116,7 @@ def replay(explanation: Explanation) -> Model:
         model.index = index
         for operation in refused[index]:
             _carry_out(agreed, operation, index)
-    checks.check_answers(explanation.operations, agreed)
+    promises.check_answers(explanation.operations, agreed)
     return model
 
 
@@ -128,7 +128,7 @@ def _carry_out(agreed: AgreedLog, operation: Operation, index: int) -> Change | 
     assert not isinstance(result, list), "the workload has no such request"
     applied.result = result
     agreed.by_tag.setdefault(operation.tag, []).append(applied)
-    checks.check_answers([operation], agreed)
+    promises.check_answers([operation], agreed)
     if operation.outcome is Outcome.UNKNOWN and isinstance(result, Refused):
         raise Violation(f"done at index {index}, the model says {result}: {operation.describe()}")
     return result if isinstance(result, Change) else None
@@ -158,8 +158,10 @@ def check_real_time(explanation: Explanation) -> None:
             twin.request, twin.outcome = operation.request, Outcome.OK
             twin.index, twin.ended_ns = index, NEVER_NS
             operations.append(twin)
-    checks.check_order(operations)
-    checks.check_local_reads(o for o in explanation.operations if o.outcome is not Outcome.UNKNOWN)
+    promises.check_order(operations)
+    promises.check_local_reads(
+        o for o in explanation.operations if o.outcome is not Outcome.UNKNOWN
+    )
 
 
 def check_final_state(model: Model, document: dict[str, Any]) -> None:
@@ -195,7 +197,7 @@ def check_all(
     explanation = Explanation(list(operations), coverage)
     model = replay(explanation)
     check_real_time(explanation)
-    checks.check_reads(
+    promises.check_reads(
         [o for o in explanation.operations if o.outcome is not Outcome.UNKNOWN], model
     )
     check_final_state(model, final)

@@ -12,10 +12,10 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from jepsen_like.base import Violation
 from jepsen_like.procs.clients import ROOT
 from jepsen_like.procs.fleet import Fleet
 from jepsen_like.procs.web import Answer, BrokenError, Connection, NotSentError
-from jepsen_like.sim.world import Violation
 
 HEAD_TIMEOUT_S = 5.0
 RETRY_S = 0.05

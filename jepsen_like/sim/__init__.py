@@ -7,6 +7,6 @@ step for step, in any process; a failure is therefore a number.
 
     world      time and the order of events      net, disk, clock   the faulty environment
     cluster    members as thin shells            nemesis            who breaks what, and when
-    workload   clients and their answers         model, checks      what had to come out
+    workload   clients and their answers
     run        one seed from start to verdict    __main__           many seeds
 """

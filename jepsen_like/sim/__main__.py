@@ -17,8 +17,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
 
+from jepsen_like.base import SECOND_NS
 from jepsen_like.sim.run import Run, Verdict
-from jepsen_like.sim.world import SECOND_NS
 
 DEFAULT_RUNS = 200
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jepsen_like.sim.agreed import AgreedLog, TagOf
+from jepsen_like.base import MILLISECOND_NS, Violation
+from jepsen_like.check.agreed import AgreedLog, TagOf
 from jepsen_like.sim.ledger import Ledger
 from jepsen_like.sim.member import Member
 from jepsen_like.sim.net import Network
-from jepsen_like.sim.world import MILLISECOND_NS, Violation, World
+from jepsen_like.sim.world import World
 from kvraft.api.service import MemberInfo
 from kvraft.raft import invariants
 from kvraft.raft.core import Role
@@ -29,7 +30,7 @@ class Cluster:
         self.world = world
         self.shape = shape
         self.network = Network(world)
-        self.agreed = AgreedLog(world, TagOf())
+        self.agreed = AgreedLog(TagOf(), lambda: world.now_ns)
         self.ledger = Ledger()
         self.frozen = False  # the liveness phase: who is down stays down
         self._rng = world.rng("cluster")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jepsen_like.sim.world import Violation
+from jepsen_like.base import Violation
 from kvraft.raft.core import Role
 
 if TYPE_CHECKING:

@@ -14,11 +14,11 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
+from jepsen_like.base import MILLISECOND_NS, Violation
 from jepsen_like.sim.clock import Clock
 from jepsen_like.sim.disk import Disk, DiskFiles, PowerCut
 from jepsen_like.sim.diskqueue import DiskQueue
 from jepsen_like.sim.transfer import Receiver, start_transfer
-from jepsen_like.sim.world import MILLISECOND_NS, Violation
 from kvraft.errors import Corrupt, DiskFailed, DiskFull, StorageError
 from kvraft.raft import invariants
 from kvraft.raft.config import RaftConfig

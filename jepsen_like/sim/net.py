@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from jepsen_like.sim.world import MILLISECOND_NS, World
+from jepsen_like.base import MILLISECOND_NS
+from jepsen_like.sim.world import World
 
 CLOG_FRAMES: Final = 512
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
-from jepsen_like.sim.world import MILLISECOND_NS, SECOND_NS, Violation
+from jepsen_like.base import MILLISECOND_NS, SECOND_NS, Violation
 from kvraft.api.service import (
     ChangeKind,
     ChangeOutcome,

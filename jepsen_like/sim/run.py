@@ -11,14 +11,15 @@ from __future__ import annotations
 import traceback
 from typing import NamedTuple
 
-from jepsen_like.sim import checks
+from jepsen_like.base import MILLISECOND_NS, SECOND_NS, Violation
+from jepsen_like.check import promises
+from jepsen_like.check.history import History, Outcome
 from jepsen_like.sim.cluster import Cluster
-from jepsen_like.sim.history import History, Outcome
 from jepsen_like.sim.nemesis import Nemesis
 from jepsen_like.sim.operator import Operator
 from jepsen_like.sim.shape import Shape, draw_shape
 from jepsen_like.sim.workload import Workload
-from jepsen_like.sim.world import MILLISECOND_NS, SECOND_NS, Violation, World
+from jepsen_like.sim.world import World
 from kvraft import limits
 from kvraft.raft.invariants import InvariantViolation
 
@@ -158,14 +159,14 @@ class Run:
             owner.drain()
             owner.watch.reached_index = member.replica.store.index
         model = cluster.agreed.model
-        checks.check_answers(history.operations, cluster.agreed)
-        checks.check_order(history.operations)
-        checks.check_reads(history.operations, model)
-        checks.check_local_reads(history.operations)
-        checks.check_watches(history.watches, model)
+        promises.check_answers(history.operations, cluster.agreed)
+        promises.check_order(history.operations)
+        promises.check_reads(history.operations, model)
+        promises.check_local_reads(history.operations)
+        promises.check_watches(history.watches, model)
         late_ns = SWEEP_NS + 3 * self.shape.tick_ns + COMMIT_NS
-        checks.check_ttls(history.operations, cluster.agreed, self._healthy_ns, late_ns)
-        checks.check_expired(cluster.agreed, list(model.nodes))
+        promises.check_ttls(history.operations, cluster.agreed, self._healthy_ns, late_ns)
+        promises.check_expired(cluster.agreed, list(model.nodes))
         self.operator.check()
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from jepsen_like.sim.world import MILLISECOND_NS
+from jepsen_like.base import MILLISECOND_NS
 from kvraft.server.replica import ReplicaConfig
 
 if TYPE_CHECKING:

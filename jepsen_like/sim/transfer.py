@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from jepsen_like.sim.world import MILLISECOND_NS
+from jepsen_like.base import MILLISECOND_NS
 from kvraft.errors import DiskFull
 from kvraft.store.store import Restorer
 

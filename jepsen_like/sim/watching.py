@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from jepsen_like.sim.history import Delivered, Watch
+from jepsen_like.check.history import Delivered, Watch
 
 if TYPE_CHECKING:
     from jepsen_like.sim.member import Member

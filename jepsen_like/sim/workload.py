@@ -13,9 +13,9 @@ import random
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from jepsen_like.sim.history import History, Operation, Outcome, Watch
+from jepsen_like.base import MILLISECOND_NS
+from jepsen_like.check.history import History, Operation, Outcome, Watch
 from jepsen_like.sim.watching import WatchOwner
-from jepsen_like.sim.world import MILLISECOND_NS
 from kvraft.api.service import Unavailable
 from kvraft.store.errors import ErrorKind, StoreError
 from kvraft.store.request import Op, Request

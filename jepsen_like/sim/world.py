@@ -15,13 +15,9 @@ from collections import Counter, deque
 from collections.abc import Callable
 from typing import Final
 
-MILLISECOND_NS: Final = 1_000_000
-SECOND_NS: Final = 1_000_000_000
+from jepsen_like.base import SECOND_NS
+
 TRACE_EVENTS: Final = 100  # what a failure report shows
-
-
-class Violation(Exception):
-    """A promise was broken; the text says which one and how."""
 
 
 class World:

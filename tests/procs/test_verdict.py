@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
+from jepsen_like.base import Violation
+from jepsen_like.check.agreed import execute
+from jepsen_like.check.history import Operation, Outcome
+from jepsen_like.check.model import Change, Model, Node, Refused
 from jepsen_like.procs.verdict import ACTIONS, check_all, silent_indexes
 from jepsen_like.procs.watchers import Coverage, Seen, Session, merge
-from jepsen_like.sim.agreed import execute
-from jepsen_like.sim.history import Operation, Outcome
-from jepsen_like.sim.model import Change, Model, Node, Refused
-from jepsen_like.sim.world import Violation
 from kvraft.store.request import Op, Request
 
 

@@ -6,9 +6,9 @@ import random
 
 import pytest
 
+from jepsen_like.base import Violation
 from jepsen_like.procs import watching
 from jepsen_like.procs.watching import Consumer, Place, check_events, check_trees
-from jepsen_like.sim.world import Violation
 from kvraft.client.client import Client
 from kvraft.client.model import KeyNode, Resync, WatchEvent
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
+from jepsen_like.base import SECOND_NS
 from jepsen_like.sim.net import Network
-from jepsen_like.sim.world import SECOND_NS, World
+from jepsen_like.sim.world import World
 
 
 def _send_many(network: Network, world: World, count: int) -> list[int]:

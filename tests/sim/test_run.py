@@ -8,11 +8,12 @@ import sys
 
 import pytest
 
+from jepsen_like.base import Violation
+from jepsen_like.check.agreed import AgreedLog
 from jepsen_like.sim import __main__ as command
-from jepsen_like.sim.agreed import AgreedLog
 from jepsen_like.sim.run import Run, run_seed
 from jepsen_like.sim.shape import FAULTS, Shape, draw_shape
-from jepsen_like.sim.world import Violation, World
+from jepsen_like.sim.world import World
 
 SEEDS = range(1, 13)
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from jepsen_like.base import SECOND_NS
 from jepsen_like.sim.member import Member
 from jepsen_like.sim.run import Run
 from jepsen_like.sim.shape import Shape
-from jepsen_like.sim.world import SECOND_NS
 from kvraft.raft.core import Role
 from kvraft.raft.entry import SnapshotMeta
 from kvraft.raft.message import InstallSnapshot

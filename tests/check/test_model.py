@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from jepsen_like.sim.model import SECOND_NS, Change, Model, Refused
+from jepsen_like.check.model import SECOND_NS, Change, Model, Refused
 
 
 def _kind(result: Change | Refused) -> str:

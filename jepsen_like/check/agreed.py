@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jepsen_like.sim.model import Change, Model, Refused
-from jepsen_like.sim.world import Violation, World
+from jepsen_like.base import Violation
+from jepsen_like.check.model import Change, Model, Refused
 from kvraft.raft.entry import ConfChange, ConfChangeKind, Entry, EntryKind, decode_conf_change
 from kvraft.server import membership
 from kvraft.store.request import Op, Request, decode_request
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 Result = Change | Refused | None
 
@@ -39,8 +39,8 @@ class Applied:
 class AgreedLog:
     """All entries applied by anybody, in order."""
 
-    def __init__(self, world: World, tag_of: TagOf) -> None:
-        self._world = world
+    def __init__(self, tag_of: TagOf, now_ns: Callable[[], int] = lambda: 0) -> None:
+        self._now_ns = now_ns
         self._tag_of = tag_of
         self.entries: list[Applied] = []
         self.model = Model()
@@ -70,7 +70,7 @@ class AgreedLog:
                 raise Violation(f"member {member} applies {entry} beyond all that was applied")
 
     def _append(self, entry: Entry) -> None:
-        record = Applied(entry, self._world.now_ns)
+        record = Applied(entry, self._now_ns())
         self.entries.append(record)
         if entry.kind == EntryKind.CONFIG:
             self._config(record)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from jepsen_like.sim import checks
-from jepsen_like.sim.agreed import AgreedLog, TagOf
-from jepsen_like.sim.history import Delivered, Operation, Outcome, Watch
-from jepsen_like.sim.world import SECOND_NS, Violation, World
+from jepsen_like.base import SECOND_NS, Violation
+from jepsen_like.check import promises
+from jepsen_like.check.agreed import AgreedLog, TagOf
+from jepsen_like.check.history import Delivered, Operation, Outcome, Watch
+from jepsen_like.sim.world import World
 from kvraft.raft.entry import Entry, EntryKind
 from kvraft.store.request import Op, Request, encode_request
 
@@ -17,7 +18,7 @@ class Story:
 
     def __init__(self) -> None:
         self.world = World(1)
-        self.agreed = AgreedLog(self.world, TagOf())
+        self.agreed = AgreedLog(TagOf(), lambda: self.world.now_ns)
         self.operations: list[Operation] = []
 
     def apply(self, request: Request) -> None:
@@ -74,11 +75,11 @@ def _told() -> Story:
 
 
 def _check_all(story: Story) -> None:
-    checks.check_answers(story.operations, story.agreed)
-    checks.check_order(story.operations)
-    checks.check_local_reads(story.operations)
-    checks.check_reads(story.operations, story.agreed.model)
-    checks.check_ttls(story.operations, story.agreed)
+    promises.check_answers(story.operations, story.agreed)
+    promises.check_order(story.operations)
+    promises.check_local_reads(story.operations)
+    promises.check_reads(story.operations, story.agreed.model)
+    promises.check_ttls(story.operations, story.agreed)
 
 
 def test_a_right_history_passes() -> None:
@@ -119,14 +120,14 @@ def test_an_answer_that_the_model_does_not_give(field: str) -> None:
     wrong = {"index": 9, "action": "create", "node_value": b"x", "previous": (b"x", 1)}[field]
     setattr(story.operations[1], field, wrong)
     with pytest.raises(Violation, match="the model says"):
-        checks.check_answers(story.operations, story.agreed)
+        promises.check_answers(story.operations, story.agreed)
 
 
 def test_a_stale_quorum_read() -> None:
     story = _told()
     story.read(b"/a", b"one", 1, 1)
     with pytest.raises(Violation, match="comes before it"):
-        checks.check_order(story.operations)
+        promises.check_order(story.operations)
 
 
 def test_a_plain_read_may_be_stale_but_not_go_back_on_its_member() -> None:
@@ -137,21 +138,21 @@ def test_a_plain_read_may_be_stale_but_not_go_back_on_its_member() -> None:
     _check_all(story)
     stale.member = 1001
     with pytest.raises(Violation, match="comes before it"):
-        checks.check_local_reads(story.operations)
+        promises.check_local_reads(story.operations)
 
 
 def test_a_read_that_returns_what_was_not_there() -> None:
     story = _told()
     story.read(b"/a", b"one", 2, 1)
     with pytest.raises(Violation, match="the model has"):
-        checks.check_reads(story.operations, story.agreed.model)
+        promises.check_reads(story.operations, story.agreed.model)
 
 
 def test_a_read_that_misses_a_key() -> None:
     story = _told()
     story.read(b"/a", None, 2, 0)
     with pytest.raises(Violation, match="the key exists"):
-        checks.check_reads(story.operations, story.agreed.model)
+        promises.check_reads(story.operations, story.agreed.model)
 
 
 def test_members_that_apply_different_entries() -> None:
@@ -177,7 +178,7 @@ def test_a_key_that_expires_early() -> None:
     story.write(_set(b"v", ttl=4))
     story.apply(Request(Op.SYNC, b"", time_ns=5 * SECOND_NS))
     with pytest.raises(Violation, match="expired after"):
-        checks.check_ttls(story.operations, story.agreed)
+        promises.check_ttls(story.operations, story.agreed)
 
 
 def test_a_key_that_expires_late() -> None:
@@ -186,16 +187,16 @@ def test_a_key_that_expires_late() -> None:
     for _ in range(3):
         story.world.run_until(story.world.now_ns + SECOND_NS)
     story.apply(Request(Op.SYNC, b"", time_ns=5 * SECOND_NS))
-    checks.check_ttls(story.operations, story.agreed)
+    promises.check_ttls(story.operations, story.agreed)
     with pytest.raises(Violation, match="late"):
-        checks.check_ttls(story.operations, story.agreed, 0, SECOND_NS)
+        promises.check_ttls(story.operations, story.agreed, 0, SECOND_NS)
 
 
 def test_a_key_that_does_not_expire() -> None:
     story = Story()
     story.write(_set(b"v", ttl=4))
     with pytest.raises(Violation, match="still there"):
-        checks.check_expired(story.agreed, [b"/a"])
+        promises.check_expired(story.agreed, [b"/a"])
 
 
 # --- watches ---------------------------------------------------------------------------
@@ -221,7 +222,7 @@ def _watched() -> tuple[Story, Watch]:
 
 def test_a_complete_watch_passes() -> None:
     story, watch = _watched()
-    checks.check_watch(watch, story.agreed.model)
+    promises.check_watch(watch, story.agreed.model)
 
 
 @pytest.mark.parametrize("lost", range(4))
@@ -229,7 +230,7 @@ def test_a_lost_event(lost: int) -> None:
     story, watch = _watched()
     del watch.events[lost]
     with pytest.raises(Violation, match=r"owed is|never delivered"):
-        checks.check_watch(watch, story.agreed.model)
+        promises.check_watch(watch, story.agreed.model)
 
 
 @pytest.mark.parametrize("repeated", range(4))
@@ -237,35 +238,35 @@ def test_a_repeated_event(repeated: int) -> None:
     story, watch = _watched()
     watch.events.insert(repeated, watch.events[repeated])
     with pytest.raises(Violation, match="owed is"):
-        checks.check_watch(watch, story.agreed.model)
+        promises.check_watch(watch, story.agreed.model)
 
 
 def test_a_hidden_event() -> None:
     story, watch = _watched()
     watch.events.insert(1, Delivered(3, "set", b"/d/_h", None))
     with pytest.raises(Violation, match="owed is"):
-        checks.check_watch(watch, story.agreed.model)
+        promises.check_watch(watch, story.agreed.model)
 
 
 def test_a_wrong_previous_value() -> None:
     story, watch = _watched()
     watch.events[2].previous = b"v4"
     with pytest.raises(Violation, match="the model has"):
-        checks.check_watch(watch, story.agreed.model)
+        promises.check_watch(watch, story.agreed.model)
 
 
 def test_a_watch_that_ended_owes_nothing_more() -> None:
     story, watch = _watched()
     del watch.events[2:]
     watch.ended = "overflow"
-    checks.check_watch(watch, story.agreed.model)
+    promises.check_watch(watch, story.agreed.model)
 
 
 def test_a_one_shot_watch_that_goes_on() -> None:
     story, watch = _watched()
     watch.stream = False
     with pytest.raises(Violation, match="more than one event"):
-        checks.check_watch(watch, story.agreed.model)
+        promises.check_watch(watch, story.agreed.model)
 
 
 def test_history_refused_without_need() -> None:
@@ -273,4 +274,4 @@ def test_history_refused_without_need() -> None:
     watch.refused_cause = b"the requested history has been cleared [2/1]"
     watch.registered_index = 6
     with pytest.raises(Violation, match="recent enough"):
-        checks.check_watch(watch, story.agreed.model)
+        promises.check_watch(watch, story.agreed.model)

@@ -13,15 +13,15 @@ from __future__ import annotations
 from bisect import bisect_left
 from typing import TYPE_CHECKING
 
-from jepsen_like.sim.history import Operation, Outcome, Watch
-from jepsen_like.sim.model import ROOT, Change, Refused
-from jepsen_like.sim.world import SECOND_NS, Violation
+from jepsen_like.base import SECOND_NS, Violation
+from jepsen_like.check.history import Operation, Outcome, Watch
+from jepsen_like.check.model import ROOT, Change, Refused
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from jepsen_like.sim.agreed import AgreedLog, Applied
-    from jepsen_like.sim.model import Model
+    from jepsen_like.check.agreed import AgreedLog, Applied
+    from jepsen_like.check.model import Model
 
 HISTORY_EVENTS = 1000  # the promise of the watch API, not the store's constant
 TTL_DRIFT = 0.011  # two clocks, each off by up to MAX_DRIFT_PPM, and rounding

@@ -1,0 +1,8 @@
+"""The checkers: given what clients did and were told, could a correct server have done so?
+
+They know nothing of how a history came about; simulated members, real processes and a real etcd are
+judged alike.
+
+    history    what clients did and were told        model      a second, plain key space
+    agreed     the one order of changes              promises   what had to come out
+"""
