@@ -413,7 +413,10 @@ class Queue:
         reply = ChangeReply(
             frame.sender, self._core.member_id, frame.term, frame.number, int(verdict), text
         )
-        self._handled[frame.sender] = (frame.number, reply)
+        # A desk whose client gave this change up may have gone on to a later one, which waits here:
+        # forgetting that it has been seen would let its repetition in as a change of its own.
+        if self._handled[frame.sender][0] == frame.number:
+            self._handled[frame.sender] = (frame.number, reply)
         self._replies.append(reply)
 
     def _promote(self) -> None:

@@ -22,7 +22,7 @@ from kvraft.raft.entry import ConfChangeKind, EntryKind, decode_conf_change
 from kvraft.raft.message import Append
 from kvraft.server import ids
 from kvraft.server import replica as replica_module
-from kvraft.server.changes import PATIENCE_TICKS, ChangeReply, ChangeRequest
+from kvraft.server.changes import PATIENCE_TICKS, RESEND_TICKS, ChangeReply, ChangeRequest
 from tests.server.replicas import ELECTION_TICKS, TICK_MS, TIMEOUT_MS, Cluster, Told, infos
 
 TIMEOUT_TICKS = TIMEOUT_MS // TICK_MS
@@ -363,6 +363,26 @@ def test_a_restarted_asker_does_not_disturb_the_leader_s_order() -> None:
         cluster.settle()
         cluster.tick(2)
         assert remover.outcome is None
+
+
+def test_a_change_given_up_does_not_let_the_next_one_in_twice() -> None:
+    """The leader answers the old change while the next one of the same desk already waits."""
+    cluster = led_by_one(3)
+    cluster[1].disk_full = True  # its queue stands still
+    cluster.drop = lambda frame: isinstance(frame, ChangeRequest)
+    lost = cluster.change(2, MemberChange(ChangeKind.UPDATE, 2, ("http://a:1",)))
+    cluster.settle()
+    cluster.tick(2)  # the leader hears of it later than the desk counts from
+    cluster.heal()
+    cluster.tick(TIMEOUT_TICKS - 2)
+    assert lost.refusal.definite is False
+    told = cluster.change(2, MemberChange(ChangeKind.UPDATE, 3, (NEW,)))
+    cluster.settle()
+    cluster.tick(2 * RESEND_TICKS)
+    cluster[1].disk_full = False
+    cluster.tick(2)
+    assert added(told).peer_urls == (NEW,)
+    assert changes_in(cluster, 1) == [ConfChangeKind.UPDATE]
 
 
 def test_too_many_at_once_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
