@@ -19,9 +19,9 @@ import errno
 import random
 from typing import Final
 
-from jepsen_like.sim.world import World
-
 BLOCK: Final = 512
+MODES: Final = ("nothing", "everything", "some", "torn")
+"""How much of what was not synced survives a power cut; torn: what came first does."""
 
 
 class PowerCut(BaseException):
@@ -97,10 +97,8 @@ class Change:
 class Disk:
     """Files and directories of one machine, surviving its crashes."""
 
-    def __init__(self, world: World, rng: random.Random, member: int) -> None:
-        self._world = world
+    def __init__(self, rng: random.Random) -> None:
         self._rng = rng
-        self._member = member
         self.names: dict[str, Inode] = {}
         self.stable_names: dict[str, Inode] = {}
         self.directories: set[str] = {"/"}
@@ -177,31 +175,31 @@ class Disk:
 
     # --- faults -------------------------------------------------------------------------
 
-    def power_cut(self) -> str:
-        """Lose what is not certain, in one of several ways; returns which."""
+    def power_cut(self, mode: str = "") -> str:
+        """Lose what is not certain, in one of the `MODES` (without a name: any); returns which."""
         rng = self._rng
-        mode = rng.choice(("nothing survives", "everything survives", "some survives", "torn"))
+        mode = mode or rng.choice(MODES)
         prefix = rng.randint(0, len(self.pending))
         for number, change in enumerate(self.pending):
             kept = {
-                "nothing survives": False,
-                "everything survives": True,
-                "some survives": rng.random() < 0.5,
+                "nothing": False,
+                "everything": True,
+                "some": rng.random() < 0.5,
                 "torn": number < prefix,
             }[mode]
             if kept:
                 self._settle_name(change)
         self.pending.clear()
         for path in self.unsynced_directories:
-            if mode != "everything survives" and rng.random() < 0.5:
+            if mode != "everything" and rng.random() < 0.5:
                 self._lose_directory(path)
         self.unsynced_directories = []
         for path in sorted(self.stable_names):
             inode = self.stable_names[path]
             dirty = sorted(inode.dirty)
-            if mode == "everything survives":
+            if mode == "everything":
                 survive = set(dirty)
-            elif mode == "some survives":
+            elif mode == "some":
                 survive = {block for block in dirty if rng.random() < 0.5}
             elif mode == "torn":
                 survive = set(dirty[: rng.randint(0, len(dirty))])

@@ -59,7 +59,7 @@ class Member:
         self.known: set[int] = set()  # whom it was told of when it joined
         self.gone = False  # its process has ended for good
         self.rng: random.Random = cluster.world.rng(f"member {name.removeprefix('m')}")
-        self.disk = Disk(self.world, self.rng, number)
+        self.disk = Disk(self.rng)
         self.clock = Clock(self.world, self.rng, cluster.shape.tick_ns, cluster.shape.drift)
         self.life = 0
         self.up = False

@@ -7,11 +7,10 @@ import random
 import pytest
 
 from jepsen_like.sim.disk import BLOCK, Disk, DiskFiles, PowerCut
-from jepsen_like.sim.world import World
 
 
 def _disk(seed: int) -> Disk:
-    disk = Disk(World(seed), random.Random(seed), 1)
+    disk = Disk(random.Random(seed))
     disk.make_data_dir("/data")
     return disk
 
