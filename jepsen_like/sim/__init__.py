@@ -9,4 +9,5 @@ step for step, in any process; a failure is therefore a number.
     cluster    members as thin shells            nemesis            who breaks what, and when
     workload   clients and their answers
     run        one seed from start to verdict    __main__           many seeds
+    trace      what an onlooker is told, and a recorder of it
 """

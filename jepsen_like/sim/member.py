@@ -100,6 +100,7 @@ class Member:
             self.cluster.restart_later(self)
             return
         self.up = True
+        self._show()
         self.wal_queue = DiskQueue(self)
         self.snapshot_queue = DiskQueue(self)
         self.receivers = {}
@@ -148,14 +149,14 @@ class Member:
     def kill(self) -> None:
         """The process ends; the machine and its page cache stay."""
         if self.up:
-            self._ended()
+            self._ended("killed")
             self.world.fault("process killed", self.number)
 
     def cut_power(self) -> None:
         """The machine stops, maybe in the middle of a disk job."""
         if not self.up:
             return
-        self._ended()
+        self._ended("power cut")
         if self.rng.random() < 0.7:
             self.disk.cut_after_calls = self.rng.choice((1, 1, 2, 2, 3, 5, 8))
             queues = [queue for queue in (self.wal_queue, self.snapshot_queue) if queue.busy]
@@ -172,8 +173,10 @@ class Member:
         mode = self.disk.power_cut()
         self.world.fault("power cut" + (" " + when if when else ""), self.number, mode)
 
-    def _ended(self) -> None:
+    def _ended(self, why: str) -> None:
         self.up = False
+        if self.world.observer is not None:
+            self.world.observer.ended(self.number, why)
         self.points_left = 0
         self.paused_until_ns = 0
         self._waiting.clear()
@@ -183,6 +186,8 @@ class Member:
     def pause(self, duration_ns: int) -> None:
         """Not scheduled for a while; what arrives waits in the sockets."""
         self.paused_until_ns = max(self.paused_until_ns, self.world.now_ns + duration_ns)
+        if self.world.observer is not None:
+            self.world.observer.paused(self.number, self.paused_until_ns)
         self.world.after(duration_ns, self._wake)
 
     def _wake(self) -> None:
@@ -191,6 +196,8 @@ class Member:
 
     def resume(self) -> None:
         """Scheduled again: take what has waited, in its order."""
+        if self.paused_until_ns and self.world.observer is not None:
+            self.world.observer.paused(self.number, 0)
         self.paused_until_ns = 0
         waiting, self._waiting = self._waiting, []
         for action in waiting:
@@ -211,10 +218,10 @@ class Member:
             action()
         except Killed:
             self.world.fault("killed between two steps", self.number)
-            self._ended()
+            self._ended("killed between two steps")
         except PowerCut:
             self.world.fault("power cut at a disk call", self.number)
-            self._ended()
+            self._ended("power cut at a disk call")
             self._power_cut("")
         else:
             return self.up
@@ -262,7 +269,7 @@ class Member:
         if self.replica.may_leave():
             self.world.fault("removed member left", self.number)
             self.gone = True
-            self._ended()
+            self._ended("left")
 
     def _dial(self) -> None:
         """Keep connections to all others, as production does; some may not want this member."""
@@ -336,6 +343,16 @@ class Member:
         if self._applies % self.cluster.shape.digest_every == 0:
             self.check_digest()
 
+    def _show(self) -> None:
+        """Tell an onlooker where this member stands."""
+        observer = self.world.observer
+        if observer is not None:
+            core = self.replica.core
+            observer.state(
+                self.number, self.life, core.role.name.lower(), core.term, core.commit,
+                self.replica.applied_index, core.log.last, core.log.first,
+            )  # fmt: skip
+
     def check_digest(self) -> None:
         """Compare the whole store with those of the others at this index."""
         replica = self.replica
@@ -343,6 +360,7 @@ class Member:
 
     def _check(self) -> None:
         self.cluster.ledger.step(self)
+        self._show()
         if not self.cluster.shape.check_core:
             return
         core = self.replica.core
@@ -367,7 +385,7 @@ class Member:
             if not network.connected(self.number, to) and self.rng.random() < 0.2:
                 self._unreachable_soon(to)
             data = self._encoder.encode([frame])
-            network.send(self.number, to, partial(peer.receive, self, data))
+            network.send(self.number, to, partial(peer.receive, self, data), frame)
 
     def _reaches(self, peer: Member) -> bool:
         """Whether this member knows where the other one is, from the log or from its call."""

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Final
 
 from jepsen_like.base import MILLISECOND_NS
+from jepsen_like.sim.trace import watched
 from jepsen_like.sim.world import World
 
 CLOG_FRAMES: Final = 512
@@ -39,25 +40,38 @@ class Network:
         self._clogged: dict[tuple[int, int], list[Callable[[], None]]] = {}
         self._latest: dict[tuple[int, int], int] = {}
 
-    def send(self, sender: int, to: int, deliver: Callable[[], None]) -> None:
+    def send(self, sender: int, to: int, deliver: Callable[[], None], frame: object = None) -> None:
         """Carry one frame; `deliver` runs at the receiver, never, once or twice."""
         rng = self._rng
         link = (sender, to)
+        observer = self._world.observer
+        number = 0
+        if observer is not None:
+            number = observer.sent(sender, to, frame)
+            deliver = watched(observer, number, deliver)
         if link in self.cut:
             self._world.faults["frame cut off"] += 1
+            self._dropped(number, "cut off")
             return
         clogged = self._clogged.get(link)
         if clogged is not None:
             if len(clogged) < CLOG_FRAMES:
                 clogged.append(deliver)
+            else:
+                self._dropped(number, "too many held back")
             return
         if self.loss and rng.random() < self.loss:
             self._world.faults["frame lost"] += 1
+            self._dropped(number, "lost")
             return
         self._world.after(self._delay_ns(link), deliver)
         if self.duplicate and rng.random() < self.duplicate:
             self._world.faults["frame doubled"] += 1
             self._world.after(self._delay_ns(link) * 3, deliver)
+
+    def _dropped(self, number: int, why: str) -> None:
+        if self._world.observer is not None:
+            self._world.observer.dropped(number, why)
 
     def _delay_ns(self, link: tuple[int, int]) -> int:
         """When a frame sent now arrives: in order on its link, unless reordering strikes."""

@@ -35,11 +35,17 @@ def start_transfer(sender: Member, message: InstallSnapshot, ended: Callable[[bo
     world.note("snapshot", message.meta.index, "from", sender.number, "to", peer.number)
     world.faults["snapshot sent"] += 1
     over = False
+    observer = world.observer
+    number = observer.sent(*link, message) if observer is not None else 0
 
     def end(ok: bool) -> None:
         nonlocal over
         if not over:
             over = True
+            if observer is not None and ok:
+                observer.delivered(number)
+            elif observer is not None:
+                observer.dropped(number, "transfer broken off")
             ended(ok)
 
     receiver = Receiver(peer, message, end)

@@ -13,9 +13,12 @@ import random
 import zlib
 from collections import Counter, deque
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from jepsen_like.base import SECOND_NS
+
+if TYPE_CHECKING:
+    from jepsen_like.sim.trace import Observer
 
 TRACE_EVENTS: Final = 100  # what a failure report shows
 
@@ -23,7 +26,10 @@ TRACE_EVENTS: Final = 100  # what a failure report shows
 class World:
     """The scheduler of one run, its sources of chance and its record of what happened."""
 
-    __slots__ = ("_heap", "_sequence", "events", "faults", "fingerprint", "now_ns", "seed", "trace")
+    __slots__ = (
+        "_heap", "_sequence", "events", "faults", "fingerprint", "now_ns", "observer", "seed",
+        "trace",
+    )  # fmt: skip
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
@@ -32,6 +38,7 @@ class World:
         self.faults: Counter[str] = Counter()
         self.events = 0
         self.fingerprint = 0
+        self.observer: Observer | None = None  # set before the run begins, or never
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._sequence = 0
 
@@ -47,11 +54,15 @@ class World:
     def note(self, *parts: object) -> None:
         """Remember an event for the failure report; rendered only if there is one."""
         self.trace.append((self.now_ns, parts))
+        if self.observer is not None:
+            self.observer.note(parts)
 
     def fault(self, name: str, *parts: object) -> None:
         """An injected fault: counted for the summary and noted."""
         self.faults[name] += 1
-        self.note("FAULT", name, *parts)
+        self.trace.append((self.now_ns, ("FAULT", name, *parts)))
+        if self.observer is not None:
+            self.observer.fault(name, parts)
 
     def run_until(self, time_ns: int, stop: Callable[[], bool] | None = None) -> bool:
         """Execute actions up to `time_ns`; True if `stop` ended it sooner."""
