@@ -4,5 +4,6 @@ They know nothing of how a history came about; simulated members, real processes
 judged alike.
 
     history    what clients did and were told        model      a second, plain key space
-    agreed     the one order of changes              promises   what had to come out
+    coverage   what watchers were shown              agreed     the one log of simulated members
+    promises   what had to come out: answers, order, reads, watches, ttls
 """

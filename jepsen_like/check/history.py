@@ -30,7 +30,7 @@ class Operation:
     __slots__ = (
         "action", "client", "ended_ns", "error", "index", "invoked_ns", "member", "node_path",
         "node_modified", "node_value", "number", "outcome", "previous", "quorum", "request", "tag",
-        "listing",
+        "listing", "tree",
     )  # fmt: skip
 
     def __init__(self, number: int, client: int, member: int, invoked_ns: int) -> None:
@@ -50,7 +50,9 @@ class Operation:
         self.node_value: bytes | None = None
         self.node_modified = 0
         self.previous: tuple[bytes | None, int] | None = None  # value, modified
-        self.listing: list[bytes] | None = None
+        self.listing: list[bytes] | None = None  # the visible children of a directory, sorted
+        # of a recursive read: everything visible below, each with its value and version
+        self.tree: dict[bytes, tuple[bytes | None, int]] | None = None
 
     def describe(self) -> str:
         """One line for a report."""

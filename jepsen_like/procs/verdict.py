@@ -16,10 +16,10 @@ from typing import Any, Final
 from jepsen_like.base import Violation
 from jepsen_like.check import promises
 from jepsen_like.check.agreed import AgreedLog, Applied, TagOf, execute
+from jepsen_like.check.coverage import Coverage, Seen
 from jepsen_like.check.history import Operation, Outcome
 from jepsen_like.check.model import Change, Model, Node, Refused
 from jepsen_like.procs.clients import ROOT, previous_of
-from jepsen_like.procs.watchers import Coverage, Seen
 from kvraft.raft.entry import Entry
 from kvraft.store.request import Op, Request
 

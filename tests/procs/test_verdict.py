@@ -9,10 +9,10 @@ import pytest
 
 from jepsen_like.base import Violation
 from jepsen_like.check.agreed import execute
+from jepsen_like.check.coverage import Coverage, Seen, Session, merge
 from jepsen_like.check.history import Operation, Outcome
 from jepsen_like.check.model import Change, Model, Node, Refused
 from jepsen_like.procs.verdict import ACTIONS, check_all, silent_indexes
-from jepsen_like.procs.watchers import Coverage, Seen, Session, merge
 from kvraft.store.request import Op, Request
 
 
@@ -259,15 +259,24 @@ def test_a_watch_that_leaves_something_out(story: Story) -> None:
 def test_watches_that_disagree(story: Story) -> None:
     other = Session(1, 1)
     first, *rest = story.session.events
-    other.events = [first._replace(text=b"{}"), *rest]
+    shown = first.document | {"action": "delete"}
+    other.events = [first._replace(text=b"{}", document=shown), *rest]
     with pytest.raises(Violation, match="two events at one index"):
         merge([story.session, other])
+
+
+def test_the_time_that_is_left_may_differ(story: Story) -> None:
+    other = Session(1, 1)
+    first, *rest = story.session.events
+    shown = first.document | {"node": first.document["node"] | {"ttl": 7}}
+    other.events = [first._replace(text=b"{}", document=shown), *rest]
+    assert len(merge([story.session, other]).events) == len(story.session.events)
 
 
 def test_ranges_are_joined_where_they_touch() -> None:
     def session(first: int, last: int) -> Session:
         made = Session(0, first)
-        made.events = [Seen(last, b"", {})]
+        made.events = [Seen(last, b"", {"node": {"key": "/c/a"}})]
         return made
 
     coverage = merge([session(5, 9), session(1, 4), session(12, 20), session(16, 20)])
