@@ -28,6 +28,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, NamedTuple, Self, TypeVar
 
+LOCALHOST: Final = "127.0.0.1"
 KVRAFT: Final = (sys.executable, "-m", "kvraft")
 ETCD: Final = ("etcd", "--enable-v2")
 
@@ -160,12 +161,22 @@ class Member:
     """One server process; may be stopped and started again on the same data and ports."""
 
     def __init__(
-        self, command: Sequence[str], name: str, directory: Path, ports: tuple[int, int]
+        self,
+        command: Sequence[str],
+        name: str,
+        directory: Path,
+        ports: tuple[int, int],
+        host: str = LOCALHOST,
     ) -> None:
         self.command = tuple(command)
+        self.prefix: tuple[str, ...] = ()  # a command that runs another one, elsewhere
+        self.environment: dict[str, str] = {}  # beside that of the caller
         self.name = name
-        self.client_url = f"http://127.0.0.1:{ports[0]}"
-        self.peer_url = f"http://127.0.0.1:{ports[1]}"
+        self.host = host
+        self.ports = ports
+        self.client_url = f"http://{host}:{ports[0]}"
+        self.peer_url = f"http://{host}:{ports[1]}"  # what the others are told
+        self.listen_peer_url = ""  # where it listens, if that is not what the others are told
         self.data_dir = directory / f"{name}.data"
         self.log_file = directory / f"{name}.log"
         self.initial_cluster = f"{name}={self.peer_url}"
@@ -182,12 +193,13 @@ class Member:
 
     def arguments(self) -> list[str]:
         return [
+            *self.prefix,
             *self.command,
             *("--name", self.name),
             *("--data-dir", str(self.data_dir)),
             *("--listen-client-urls", self.client_url),
             *("--advertise-client-urls", self.client_url),
-            *("--listen-peer-urls", self.peer_url),
+            *("--listen-peer-urls", self.listen_peer_url or self.peer_url),
             *("--initial-advertise-peer-urls", self.peer_url),
             *(("--initial-cluster", self.initial_cluster) if self.initial_cluster else ()),
             *("--initial-cluster-state", self.initial_cluster_state),
@@ -198,6 +210,7 @@ class Member:
         assert self.process is None, f"{self.name} is running"
         # settings of the caller's shell must not reach the server
         environment = {k: v for k, v in os.environ.items() if not k.startswith("ETCD")}
+        environment |= self.environment
         with self.log_file.open("ab") as log:
             self.process = subprocess.Popen(
                 self.arguments(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment

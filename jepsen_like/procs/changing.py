@@ -24,69 +24,21 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from benchmarks.members import KVRAFT, Member, free_ports
+from benchmarks.members import Member, free_ports
 from jepsen_like.base import Violation
 from jepsen_like.procs import crash
 from jepsen_like.procs.clients import Recorder
-from jepsen_like.procs.fleet import Fleet, client_port
+from jepsen_like.procs.fleet import Fleet
 from jepsen_like.procs.watchers import Watcher
 
 STEP_S: Final = 60.0  # until a change has to be made, a member has to have joined or ended
 ANSWER_S: Final = 9.0  # longer than a member takes to say that it does not know
 RETRY_S: Final = 0.1
 REFUSED_S: Final = 30.0  # until a member without its disk has to have given up
-TOO_EARLY: Final = ("could not retrieve cluster information", "member count is unequal")
 BOOTSTRAPPED: Final = "already been bootstrapped"
 ASK_AGAIN: Final = (404, 409, 410, 500, 503)  # not now, or it is done already
 LARGEST: Final = 5
 SMALLEST: Final = 3
-
-
-class ChangingFleet(Fleet):
-    """Members that come and go; numbers are never used again."""
-
-    def __init__(self, size: int, directory: Path, flags: tuple[str, ...]) -> None:
-        super().__init__(size, directory, flags)
-        self.directory = directory
-        self.flags = flags
-        self.present = list(range(size))
-        self.unmoved = set(self.present)
-        """Founders at their first address: their ids follow from it."""
-        self.leaving: set[int] = set()
-        """Removed, or about to be; their processes may end by themselves."""
-
-    def pick(self, rng: random.Random) -> int:
-        """Any member that has not been removed."""
-        return rng.choice(self.present)
-
-    def member(self, number: int) -> Member:
-        """Its process."""
-        return self.cluster.members[number]
-
-    def add(self) -> int:
-        """A further member with an empty disk; its process is not started."""
-        ports = free_ports(2)
-        number = len(self.cluster.members)
-        member = Member(KVRAFT, f"m{number + 1}", self.directory, (ports[0], ports[1]))
-        member.extra_flags = self.flags
-        member.initial_cluster_state = "existing"
-        self.cluster.members.append(member)
-        self.ports.append(client_port(member))
-        self.starts.append(0)
-        return number
-
-    def check_alive(self) -> None:
-        """Raises Violation if a member has ended by itself that was not removed."""
-        for number in self.running():
-            member = self.member(number)
-            process = member.process
-            status = None if process is None else process.poll()
-            if number in self.leaving and status == 0:
-                member.process = None
-            elif status == 1 and any(text in member.log_tail() for text in TOO_EARLY):
-                member.process = None  # everybody was down, or behind
-                self.start([number])
-        super().check_alive()
 
 
 class Operator:
@@ -94,7 +46,7 @@ class Operator:
 
     def __init__(
         self,
-        fleet: ChangingFleet,
+        fleet: Fleet,
         recorder: Recorder,
         rng: random.Random,
         on_join: Callable[[int], None],
@@ -105,6 +57,8 @@ class Operator:
         self._on_join = on_join
         self.done: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._unmoved = set(fleet.present)
+        """Founders at their first address: their ids follow from it."""
 
     async def run(self, rounds: int, time_is_up: Callable[[], bool]) -> None:
         """So many scenarios, from a shuffled deck. Raises Violation."""
@@ -224,7 +178,7 @@ class Operator:
             await self._change("PUT", "/" + target, {"peerURLs": [url]}, moved)
         await self._settle_strikes()
         member.peer_url = url
-        fleet.unmoved.discard(number)
+        self._unmoved.discard(number)
         await fleet.kill([number])
         fleet.start([number])
 
@@ -235,7 +189,7 @@ class Operator:
         await self._fleet.kill([number])
         shutil.rmtree(member.data_dir)
         kept = member.initial_cluster_state, member.initial_cluster
-        member.initial_cluster_state = "new" if number in self._fleet.unmoved else "existing"
+        member.initial_cluster_state = "new" if number in self._unmoved else "existing"
         member.initial_cluster = self._initial_cluster()
         member.start()
         assert member.process is not None
@@ -454,7 +408,7 @@ class Run(crash.Run):
 
     def __init__(self, options: argparse.Namespace, directory: Path) -> None:
         super().__init__(options, directory)
-        self.changing = ChangingFleet(options.members, directory, crash.MEMBER_FLAGS)
+        self.changing = Fleet(options.members, directory, crash.MEMBER_FLAGS)
         self.fleet = self.changing
         self.watchers = [Watcher(self.fleet, number) for number in range(options.members)]
         self._followers: list[asyncio.Task[None]] = []

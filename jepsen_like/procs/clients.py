@@ -144,7 +144,7 @@ class Client:
     async def _connected(self) -> Connection:
         if self._connection is None:
             self._life = self._fleet.life(self._member)
-            connection = await Connection.open(self._fleet.ports[self._member])
+            connection = await Connection.open(self._fleet.address(self._member))
             if self._life != self._fleet.life(self._member):
                 connection.close()
                 raise NotSentError("the member was started again just now")

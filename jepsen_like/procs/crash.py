@@ -70,7 +70,7 @@ class Run:
     async def execute(self) -> None:
         """From the first start to the verdict. Raises Violation."""
         self.fleet.start(range(self.fleet.size))
-        await asyncio.to_thread(self.fleet.cluster.wait_ready)
+        await asyncio.to_thread(self.fleet.wait_ready)
         async with self._watching():
             await self._load()
             final_index, body = await self._settle()
@@ -182,7 +182,7 @@ class Run:
         target = f"/v2/keys{ROOT.decode()}?recursive=true&sorted=true"
         try:
             return [
-                await once(self.fleet.ports[number], target, READ_TIMEOUT_S)
+                await once(self.fleet.address(number), target, READ_TIMEOUT_S)
                 for number in self.numbers()
             ]
         except (NotSentError, BrokenError):
@@ -320,7 +320,7 @@ def main(
         traceback.print_exception(group)
         failure = f"no verdict: {_leaves(group)[0]!r}"
     finally:
-        run.fleet.cluster.kill()
+        run.fleet.close()
     if sys.stderr.isatty():
         print(file=sys.stderr)
     run.load_ended_ns = run.load_ended_ns or time.monotonic_ns()

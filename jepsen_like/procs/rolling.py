@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
-from benchmarks.members import KVRAFT, Member, free_ports
+from benchmarks.members import KVRAFT, LOCALHOST, Member, free_ports
 from jepsen_like.procs.web import BrokenError, Connection, NotSentError
 
 WRITERS: Final = 4
@@ -98,7 +98,7 @@ async def _put(
 ) -> tuple[Connection | None, str]:
     """One attempt; the connection if it can be used again, and what went wrong."""
     try:
-        connection = connection or await Connection.open(port)
+        connection = connection or await Connection.open((LOCALHOST, port))
         answer = await connection.ask("PUT", f"/v2/keys/{key}", {"value": value}, ATTEMPT_S)
     except (NotSentError, BrokenError) as error:
         if connection is not None:
@@ -201,7 +201,7 @@ class Operator:
     def lost_writes(self) -> list[str]:
         """Acknowledged writes that are not there."""
         port = _port(self.members[0])
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=STEP_S)
+        connection = http.client.HTTPConnection(LOCALHOST, port, timeout=STEP_S)
         connection.request("GET", "/v2/keys/?recursive=true&quorum=true")
         answer = json.loads(connection.getresponse().read())
         connection.close()

@@ -40,7 +40,7 @@ class Watcher:
             await asyncio.sleep(RETRY_S)
 
     async def _watch(self) -> None:
-        connection = await Connection.open(self._fleet.ports[self.member])
+        connection = await Connection.open(self._fleet.address(self.member))
         session = Session(self.member, self.next_index, ROOT)
         self.sessions.append(session)
         query = f"?wait=true&recursive=true&stream=true&waitIndex={self.next_index}"

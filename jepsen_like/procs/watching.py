@@ -186,7 +186,7 @@ class Run(crash.Run):
         self._fast: list[Consumer] = []
 
     def _client(self, name: str, numbers: Iterable[int]) -> Client:
-        urls = [self.fleet.cluster.members[number].client_url for number in numbers]
+        urls = [self.fleet.members[number].client_url for number in numbers]
         client = Client(urls, rng=self._rng(f"endpoints of {name}"))
         self._clients.append(client)
         return client

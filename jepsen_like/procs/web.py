@@ -45,11 +45,11 @@ class Connection:
         self._writer = writer
 
     @classmethod
-    async def open(cls, port: int) -> Self:
-        """Connect. Raises NotSentError."""
+    async def open(cls, address: tuple[str, int]) -> Self:
+        """Connect to a host and port. Raises NotSentError."""
         try:
             async with asyncio.timeout(CONNECT_TIMEOUT_S):
-                pair = await asyncio.open_connection("127.0.0.1", port, limit=LINE_BYTES)
+                pair = await asyncio.open_connection(*address, limit=LINE_BYTES)
         except (OSError, TimeoutError) as error:
             raise NotSentError(str(error)) from error
         return cls(*pair)
@@ -118,9 +118,9 @@ class Connection:
             yield data[:-2]
 
 
-async def once(port: int, target: str, timeout_s: float) -> Answer:
+async def once(address: tuple[str, int], target: str, timeout_s: float) -> Answer:
     """GET on a connection of its own. Raises NotSentError or BrokenError."""
-    connection = await Connection.open(port)
+    connection = await Connection.open(address)
     try:
         return await connection.ask("GET", target, None, timeout_s)
     finally:
