@@ -1,8 +1,9 @@
-"""Writers that go on whatever happens, and record what they asked for and what they were told.
+"""Recording clients: what they asked for and what they were told, whatever happens meanwhile.
 
-Each write carries a value that no other write of the run has, so that it can be recognised in
-events and answers whatever became of its own. An operation is `failed` only where the
-connection was refused; every other way of not getting an answer makes it `unknown`.
+Each write that has a value carries one that no other write of the run has, so that it can be
+recognised in events and answers whatever became of its own. An operation is `failed` only where
+nothing was sent; every other way of not getting an answer makes it `unknown`, and so does an
+answer that says that the server does not know.
 """
 
 from __future__ import annotations
@@ -10,19 +11,24 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable
 from typing import Any, Final
 
+from jepsen_like.base import Violation
 from jepsen_like.check.history import History, Operation, Outcome
 from jepsen_like.procs.fleet import Fleet
-from jepsen_like.procs.web import Answer, BrokenError, Connection, NotSentError
+from jepsen_like.procs.web import (
+    CONNECT_TIMEOUT_S,
+    Answer,
+    BrokenError,
+    Connection,
+    NotSentError,
+)
 from kvraft.store.request import Op, Request
 
 ROOT: Final = b"/c"
-KEYS: Final = [b"%b/k%d" % (ROOT, number) for number in range(10)]
-QUEUE: Final = b"%b/queue" % ROOT
 TIMEOUT_S: Final = 2.0
 REFUSED_PAUSE_S: Final = 0.02  # between attempts while nobody listens
+LAST_READ_S: Final = 10.0  # an answer after all faults may be long, and the machine busy
 
 REFUSALS: Final = {
     100: "KEY_NOT_FOUND",
@@ -31,17 +37,6 @@ REFUSALS: Final = {
     104: "NOT_A_DIRECTORY",
     105: "KEY_EXISTS",
     108: "DIRECTORY_NOT_EMPTY",
-}
-# operation, or None for a read -> how often
-MIX: Final[dict[Op | None, int]] = {
-    Op.SET: 30,
-    Op.COMPARE_AND_SWAP: 20,
-    Op.CREATE: 6,
-    Op.UPDATE: 6,
-    Op.CREATE_IN_ORDER: 10,
-    Op.DELETE: 7,
-    Op.COMPARE_AND_DELETE: 5,
-    None: 16,
 }
 
 
@@ -52,6 +47,12 @@ class Recorder:
         self.history = History()
         self.acknowledged = 0
         self.highest_index = 0
+        self._clients = 0
+
+    def new_client(self) -> int:
+        """A number that no other client of the run has."""
+        self._clients += 1
+        return self._clients - 1
 
     def begin(self, client: int) -> Operation:
         """A new operation, invoked now."""
@@ -74,146 +75,169 @@ class Client:
     """One client: one operation at a time, at one member as long as that answers."""
 
     def __init__(
-        self,
-        number: int,
-        fleet: Fleet,
-        recorder: Recorder,
-        rng: random.Random,
-        may_go_on: Callable[[], bool],
+        self, fleet: Fleet, recorder: Recorder, rng: random.Random, timeout_s: float = TIMEOUT_S
     ) -> None:
-        self._number = number
+        self.number = recorder.new_client()
         self._fleet = fleet
         self._recorder = recorder
         self._rng = rng
-        self._may_go_on = may_go_on
+        self._timeout_s = timeout_s
         self._connection: Connection | None = None
         self._member = fleet.pick(rng)
         self._life = 0
         self._count = 0
-        self._seen: dict[bytes, tuple[bytes, int]] = {}
 
-    async def run(self, stopped: asyncio.Event) -> None:
-        """Work until `stopped` is set."""
-        while not stopped.is_set():
-            if not self._may_go_on():
-                await asyncio.sleep(REFUSED_PAUSE_S)
-                continue
-            await self.once(self._draw())
-            if self._rng.random() < 0.01:
-                self._leave()
-        self._leave()
+    def value(self) -> bytes:
+        """A value that nobody else has written or will write."""
+        self._count += 1
+        return b"c%d-%d" % (self.number, self._count)
 
-    async def write(self, path: bytes, member: int) -> Operation:
-        """One write through this very member."""
-        self._leave()
+    def go_to(self, member: int) -> None:
+        """Ask this member from now on, as long as it answers."""
+        self.leave()
         self._member = member
-        try:
-            return await self.once((Request(Op.SET, path, self._value()), path, False))
-        finally:
-            self._leave()
 
-    async def once(self, task: tuple[Request | None, bytes, bool]) -> Operation:
-        """Carry out one operation and record it."""
-        request, path, quorum = task
-        operation = self._recorder.begin(self._number)
-        operation.request, operation.node_path, operation.quorum = request, path, quorum
-        if request is not None:
-            operation.tag = request.value or b"%d" % operation.number
-        method, target, form = _http(request, path, quorum)
-        try:
-            connection = await self._connected()
-            operation.member = self._life
-            answer = await connection.ask(method, target, form, TIMEOUT_S)
-        except NotSentError:
-            self._recorder.end(operation, Outcome.FAILED)
-            self._leave()
-            await asyncio.sleep(REFUSED_PAUSE_S)
-            return operation
-        except BrokenError:
-            self._recorder.end(operation, Outcome.UNKNOWN)
-            self._leave()
-            return operation
-        outcome = read_answer(operation, answer)
-        self._recorder.end(operation, outcome)
-        if outcome is Outcome.UNKNOWN:
-            self._leave()
-        elif operation.node_value is not None:
-            self._seen[operation.node_path] = (operation.node_value, operation.node_modified)
-        return operation
-
-    async def _connected(self) -> Connection:
-        if self._connection is None:
-            self._life = self._fleet.life(self._member)
-            connection = await Connection.open(self._fleet.address(self._member))
-            if self._life != self._fleet.life(self._member):
-                connection.close()
-                raise NotSentError("the member was started again just now")
-            self._connection = connection
-        return self._connection
-
-    def _leave(self) -> None:
+    def leave(self) -> None:
         """Go to another member, or back to the same one."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
         self._member = self._fleet.pick(self._rng)
 
-    def _value(self) -> bytes:
-        self._count += 1
-        return b"c%d-%d" % (self._number, self._count)
+    async def write(self, request: Request) -> Operation:
+        """Carry out a change, and record it."""
+        operation, _ = await self._carry_out(request, request.path, _http(request))
+        return operation
 
-    def _draw(self) -> tuple[Request | None, bytes, bool]:
-        rng = self._rng
-        path = rng.choice(KEYS)
-        op = rng.choices(list(MIX), list(MIX.values()))[0]
-        if op is None:
-            return None, path, rng.random() < 0.5
-        if op is Op.CREATE_IN_ORDER:
-            return Request(op, QUEUE, self._value()), QUEUE, False
-        if op is Op.DELETE:
-            return Request(op, path), path, False
-        value, modified = self._seen.get(path, (b"nobody wrote this", 1))
-        if op is Op.COMPARE_AND_DELETE:
-            return Request(op, path, prev_value=value), path, False
-        request = Request(op, path, self._value())
-        if op is Op.COMPARE_AND_SWAP:
-            by_index = rng.random() < 0.5
-            expected = {"prev_index": modified} if by_index else {"prev_value": value}
-            request = request._replace(**expected)
-        return request, path, False
+    async def read(self, path: bytes, *, quorum: bool = False) -> Operation:
+        """Look at one key, and record what was seen."""
+        operation, _ = await self._carry_out(None, path, _http_of_read(path, quorum, {}), quorum)
+        return operation
+
+    async def look_into(
+        self, path: bytes, *, quorum: bool = True, recursive: bool = False
+    ) -> tuple[Operation, list[dict[str, Any]]]:
+        """Read a directory: the nodes in it, ascending by name, as the API shows them."""
+        query = {"sorted": "true"} | ({"recursive": "true"} if recursive else {})
+        http = _http_of_read(path, quorum, query)
+        operation, document = await self._carry_out(None, path, http, quorum)
+        if operation.outcome is not Outcome.OK:
+            return operation, []
+        nodes: list[dict[str, Any]] = document["node"].get("nodes", [])
+        if recursive:
+            operation.tree = flat(nodes)
+        elif "value" not in document["node"]:
+            operation.listing = [node["key"].encode() for node in nodes]
+        return operation, nodes
+
+    async def last_look(
+        self, path: bytes, limit_s: float, *, recursive: bool = False
+    ) -> list[dict[str, Any]]:
+        """What is in a directory in the end, through a quorum; nothing if it is not there.
+
+        Asks until it is told. Raises Violation after `limit_s`: all faults are over by then.
+        """
+        usual_s, self._timeout_s = self._timeout_s, LAST_READ_S
+        deadline_s = time.monotonic() + limit_s
+        try:
+            while True:
+                operation, nodes = await self.look_into(path, recursive=recursive)
+                if operation.outcome in (Outcome.OK, Outcome.REFUSED):
+                    return nodes
+                if time.monotonic() > deadline_s:
+                    raise Violation(f"not to be read {limit_s:.0f} s after all faults: {path!r}")
+        finally:
+            self._timeout_s = usual_s
+
+    async def _carry_out(
+        self,
+        request: Request | None,
+        path: bytes,
+        http: tuple[str, str, dict[str, str] | None],
+        quorum: bool = False,
+    ) -> tuple[Operation, dict[str, Any]]:
+        """One operation, and the document that it was answered with."""
+        operation = self._recorder.begin(self.number)
+        operation.request, operation.node_path, operation.quorum = request, path, quorum
+        if request is not None:
+            operation.tag = request.value or b"%d" % operation.number
+        document: dict[str, Any] = {}
+        try:
+            connection = await self._connected()
+            operation.member = self._life
+            answer = await connection.ask(*http, self._timeout_s)
+            document = answer.document()
+            outcome = read_answer(operation, answer, document)
+        except NotSentError:
+            self._recorder.end(operation, Outcome.FAILED)
+            self.leave()
+            await asyncio.sleep(REFUSED_PAUSE_S)
+            return operation, document
+        except (BrokenError, ValueError):  # what is no JSON is no answer of a member
+            outcome = Outcome.UNKNOWN
+        self._recorder.end(operation, outcome)
+        if outcome is Outcome.UNKNOWN:
+            self.leave()
+        return operation, document
+
+    async def _connected(self) -> Connection:
+        if self._connection is None:
+            self._life = self._fleet.life(self._member)
+            address = self._fleet.address(self._member)
+            connection = await Connection.open(address, min(CONNECT_TIMEOUT_S, self._timeout_s))
+            if self._life != self._fleet.life(self._member):
+                connection.close()
+                raise NotSentError("the member was started again just now")
+            self._connection = connection
+        return self._connection
 
 
-def _http(
-    request: Request | None, path: bytes, quorum: bool
+def _http_of_read(
+    path: bytes, quorum: bool, query: dict[str, str]
 ) -> tuple[str, str, dict[str, str] | None]:
-    """Method, target and form of an operation."""
-    target = "/v2/keys" + path.decode()
-    if request is None:
-        return "GET", target + ("?quorum=true" if quorum else ""), None
-    form = {"value": request.value.decode()}
+    """Method, target and form of a read."""
+    if quorum:
+        query = query | {"quorum": "true"}
+    return "GET", _target(path, query), None
+
+
+def _http(request: Request) -> tuple[str, str, dict[str, str] | None]:
+    """Method, target and form of a change."""
+    op = Op(request.op)
     conditions = {}
     if request.prev_value:
         conditions["prevValue"] = request.prev_value.decode()
     if request.prev_index:
         conditions["prevIndex"] = str(request.prev_index)
-    if request.op in (Op.DELETE, Op.COMPARE_AND_DELETE):
-        query = "".join(f"?{name}={value}" for name, value in conditions.items())
-        return "DELETE", target + query.replace(" ", "%20"), None
-    if request.op == Op.CREATE_IN_ORDER:
-        return "POST", target, form
-    if request.op in (Op.CREATE, Op.UPDATE):
-        conditions["prevExist"] = "false" if request.op == Op.CREATE else "true"
-    return "PUT", target, form | conditions
+    if request.directory:
+        conditions["dir"] = "true"
+    if op in (Op.DELETE, Op.COMPARE_AND_DELETE):
+        if request.recursive:
+            conditions["recursive"] = "true"
+        return "DELETE", _target(request.path, conditions), None
+    form = {} if request.directory or request.refresh else {"value": request.value.decode()}
+    if request.ttl_seconds is not None:
+        form["ttl"] = str(request.ttl_seconds)
+    if request.refresh:
+        form["refresh"] = "true"
+    if op in (Op.CREATE, Op.UPDATE):
+        conditions["prevExist"] = "false" if op is Op.CREATE else "true"
+    method = "POST" if op is Op.CREATE_IN_ORDER else "PUT"
+    return method, _target(request.path, {}), form | conditions
 
 
-def read_answer(operation: Operation, answer: Answer) -> Outcome:
+def _target(path: bytes, query: dict[str, str]) -> str:
+    text = "&".join(f"{name}={value.replace(' ', '%20')}" for name, value in query.items())
+    return f"/v2/keys{path.decode()}" + (f"?{text}" if text else "")
+
+
+def read_answer(operation: Operation, answer: Answer, document: dict[str, Any]) -> Outcome:
     """Take an answer into the operation; what it means for the client."""
-    document = answer.document()
     if answer.status in (200, 201):
         node = document["node"]
         operation.action = document["action"]
         operation.node_path = node["key"].encode()
-        operation.node_value = _value_of(node)
+        operation.node_value = value_of(node)
         operation.node_modified = node["modifiedIndex"]
         operation.previous = previous_of(document)
         if operation.request is None:
@@ -233,8 +257,20 @@ def read_answer(operation: Operation, answer: Answer) -> Outcome:
 def previous_of(document: dict[str, Any]) -> tuple[bytes | None, int] | None:
     """Value and version of the node before the change, as an answer or an event shows them."""
     previous = document.get("prevNode")
-    return None if previous is None else (_value_of(previous), previous["modifiedIndex"])
+    return None if previous is None else (value_of(previous), previous["modifiedIndex"])
 
 
-def _value_of(node: dict[str, Any]) -> bytes | None:
+def flat(nodes: list[dict[str, Any]]) -> dict[bytes, tuple[bytes | None, int]]:
+    """All nodes of a recursive answer: path -> value, None for a directory, and version."""
+    found = {}
+    waiting = list(nodes)
+    while waiting:
+        node = waiting.pop()
+        found[node["key"].encode()] = value_of(node), node["modifiedIndex"]
+        waiting += node.get("nodes", ())
+    return found
+
+
+def value_of(node: dict[str, Any]) -> bytes | None:
+    """The value of a node as the API shows it; None for a directory."""
     return node["value"].encode() if "value" in node else None

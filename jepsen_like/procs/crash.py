@@ -32,6 +32,8 @@ from jepsen_like.procs.nemesis import Nemesis
 from jepsen_like.procs.verdict import Explanation, check_all, silent_indexes
 from jepsen_like.procs.watchers import Watcher
 from jepsen_like.procs.web import Answer, BrokenError, NotSentError, once
+from jepsen_like.workloads.keys import Writer
+from kvraft.store.request import Op, Request
 
 DEFAULT_KILLS: Final = 50
 DEFAULT_WRITERS: Final = 8
@@ -115,18 +117,12 @@ class Run:
         self.began_ns = time.monotonic_ns()
         deadline_ns = self.began_ns + round(self.options.seconds_max * 1e9)
         clients = [
-            Client(
-                number,
-                self.fleet,
-                self.recorder,
-                self._rng(f"client {number}"),
-                self._watchers_follow,
-            )
+            Writer(ROOT, self.fleet, self.recorder, self._rng(f"client {number}"))
             for number in range(self.options.writers)
         ]
         async with asyncio.TaskGroup() as group:
             for client in clients:
-                group.create_task(client.run(stopped))
+                group.create_task(client.run(stopped, self._watchers_follow))
             await self.strike(lambda: time.monotonic_ns() > deadline_ns)
             self.load_ended_ns = time.monotonic_ns()
             stopped.set()
@@ -138,16 +134,9 @@ class Run:
         down = sorted(set(self.numbers()) - set(self.fleet.running()))
         self.fleet.start(down)
         deadline = time.monotonic() + SETTLE_TIMEOUT_S
-        client = Client(
-            self.options.writers,
-            self.fleet,
-            self.recorder,
-            self._rng("last"),
-            self._watchers_follow,
-        )
+        client = Client(self.fleet, self.recorder, self._rng("last"))
         for number in self.numbers():
-            path = b"%b/last%d" % (ROOT, number)
-            while (await client.write(path, number)).outcome is not Outcome.OK:
+            while not await self._last_write(client, number):
                 self._in_time(deadline, f"member {number} takes no write after all faults ended")
         while True:
             marker = self.recorder.highest_index
@@ -159,8 +148,15 @@ class Run:
                 return index, body
             # A member that came back noted that after the last write. Only a later event tells
             # the watchers that this was no change of a key.
-            number = self.numbers()[0]
-            await client.write(b"%b/last%d" % (ROOT, number), number)
+            await self._last_write(client, self.numbers()[0])
+
+    async def _last_write(self, client: Client, number: int) -> bool:
+        """One write through this very member."""
+        client.go_to(number)
+        request = Request(Op.SET, b"%b/last%d" % (ROOT, number), client.value())
+        operation = await client.write(request)
+        client.leave()
+        return operation.outcome is Outcome.OK
 
     async def _agreed(self, deadline: float) -> tuple[int, bytes]:
         """Index and content as all members show them."""

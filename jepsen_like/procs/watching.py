@@ -26,9 +26,10 @@ from typing import Any, ClassVar, Final, NamedTuple
 from jepsen_like.base import Violation
 from jepsen_like.check.history import Operation
 from jepsen_like.procs import crash
-from jepsen_like.procs.clients import KEYS, QUEUE, ROOT, Recorder
+from jepsen_like.procs.clients import ROOT, Recorder
 from jepsen_like.procs.nemesis import PROGRESS_TIMEOUT_S, Nemesis
 from jepsen_like.procs.verdict import Explanation
+from jepsen_like.workloads.keys import keys_below, queue_below
 from kvraft.client.client import Client
 from kvraft.client.model import KeyNode, Resync, WatchEvent
 
@@ -40,6 +41,8 @@ KEEP_UP: Final = 400  # how far fast consumers may be behind before the writers 
 SLOW_S: Final = 0.03
 POLL_S: Final = 0.05
 TREE: Final = ROOT.decode()
+KEYS: Final = keys_below(ROOT)
+QUEUE: Final = queue_below(ROOT)
 
 
 class Place(NamedTuple):

@@ -15,6 +15,10 @@ from urllib.parse import urlencode
 CONNECT_TIMEOUT_S = 1.0
 LINE_BYTES = 1 << 20  # the longest line of an answer that is read at once
 
+Address = tuple[str, int]
+BROKEN = (OSError, EOFError, TimeoutError, ValueError, asyncio.LimitOverrunError)
+"""What reading from a connection may end with."""
+
 
 class NotSentError(Exception):
     """Nobody listens there: the request was certainly not seen."""
@@ -40,19 +44,22 @@ class Answer(NamedTuple):
 class Connection:
     """One connection, for one request at a time."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, host: str
+    ) -> None:
         self._reader = reader
         self._writer = writer
+        self._host = host
 
     @classmethod
-    async def open(cls, address: tuple[str, int]) -> Self:
+    async def open(cls, address: Address, timeout_s: float = CONNECT_TIMEOUT_S) -> Self:
         """Connect to a host and port. Raises NotSentError."""
         try:
-            async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            async with asyncio.timeout(timeout_s):
                 pair = await asyncio.open_connection(*address, limit=LINE_BYTES)
         except (OSError, TimeoutError) as error:
-            raise NotSentError(str(error)) from error
-        return cls(*pair)
+            raise NotSentError(repr(error)) from error
+        return cls(*pair, address[0])
 
     async def ask(
         self, method: str, target: str, form: dict[str, str] | None, timeout_s: float
@@ -66,7 +73,7 @@ class Connection:
                     body = b"".join([chunk async for chunk in self._chunks()])
                 else:
                     body = await self._reader.readexactly(int(headers.get("content-length", "0")))
-        except (OSError, EOFError, TimeoutError, ValueError, asyncio.LimitOverrunError) as error:
+        except BROKEN as error:
             raise BrokenError(repr(error)) from error
         return Answer(status, headers, body)
 
@@ -75,20 +82,34 @@ class Connection:
 
         An answer that is no stream is the only one. The end of the stream ends the iteration.
         """
+        status, headers = await self.begin(target, timeout_s)
+        async for line in self.lines(headers):
+            yield Answer(status, headers, line)
+
+    async def begin(self, target: str, timeout_s: float) -> tuple[int, dict[str, str]]:
+        """Ask for something that may take long: status and headers, which come at once.
+
+        Raises BrokenError. `lines` gives the rest.
+        """
         try:
-            self._send("GET", target, None)
             async with asyncio.timeout(timeout_s):
-                status, headers = await self._head()
+                self._send("GET", target, None)
+                return await self._head()
+        except BROKEN as error:
+            raise BrokenError(repr(error)) from error
+
+    async def lines(self, headers: dict[str, str]) -> AsyncIterator[bytes]:
+        """The body as it comes, line by line; a body of known length in one. Raises BrokenError."""
+        try:
             if headers.get("transfer-encoding") != "chunked":
-                length = int(headers.get("content-length", "0"))
-                yield Answer(status, headers, await self._reader.readexactly(length))
+                yield await self._reader.readexactly(int(headers.get("content-length", "0")))
                 return
             rest = b""
             async for chunk in self._chunks():
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:
-                    yield Answer(status, headers, line)
-        except (OSError, EOFError, TimeoutError, ValueError, asyncio.LimitOverrunError) as error:
+                    yield line
+        except BROKEN as error:
             raise BrokenError(repr(error)) from error
 
     def close(self) -> None:
@@ -97,7 +118,7 @@ class Connection:
 
     def _send(self, method: str, target: str, form: dict[str, str] | None) -> None:
         body = b"" if form is None else urlencode(form).encode()
-        lines = [f"{method} {target} HTTP/1.1", "Host: 127.0.0.1"]
+        lines = [f"{method} {target} HTTP/1.1", f"Host: {self._host}"]
         if form is not None:
             lines.append("Content-Type: application/x-www-form-urlencoded")
             lines.append(f"Content-Length: {len(body)}")
@@ -118,7 +139,7 @@ class Connection:
             yield data[:-2]
 
 
-async def once(address: tuple[str, int], target: str, timeout_s: float) -> Answer:
+async def once(address: Address, target: str, timeout_s: float) -> Answer:
     """GET on a connection of its own. Raises NotSentError or BrokenError."""
     connection = await Connection.open(address)
     try:

@@ -28,6 +28,15 @@ class Context(NamedTuple):
     """The directory it may use, `/c/register` say."""
     may_go_on: Callable[[], bool]
     """False while the watchers have fallen too far behind to vouch for what happens."""
+    rate_per_s: float = 50.0
+    """Operations per second of this workload, all its clients together."""
+    clients: int = 4
+    timeout_s: float = 0.2
+    """Of one operation; then its outcome is unknown."""
+    clock_error_s: float = 0.5
+    """How much earlier than asked for a key may expire, because clocks differ."""
+    late_s: float = 3.0
+    """After all faults: how much later than asked for a key may expire."""
 
 
 class Finding(NamedTuple):
