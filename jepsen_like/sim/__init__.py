@@ -6,7 +6,8 @@ for the two clocks of a machine, `workload` for the clients. The same seed gives
 step for step, in any process; a failure is therefore a number.
 
     world      time and the order of events      net, disk, clock   the faulty environment
-    cluster    members as thin shells            nemesis            who breaks what, and when
+    cluster    members as thin shells            nemesis, operator  who does what, and when
+    actor      does it, and notes it             faults             what can be done, and how often
     workload   clients and their answers
     run        one seed from start to verdict    __main__           many seeds
     trace      what an onlooker is told, and a recorder of it

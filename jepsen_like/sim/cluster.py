@@ -68,10 +68,11 @@ class Cluster:
             if not (member.lost or member.gone or self.is_removed(member.number))
         ]
 
-    def restart_later(self, member: Member) -> None:
-        """A member has ended by a fault: its supervisor starts it again."""
-        delay_ns = self._rng.choice((1, 20, 100, 500, 2000)) * MILLISECOND_NS
-        self.world.after(delay_ns, lambda: self._restart(member))
+    def restart_later(self, member: Member, down_ms: int | None = None) -> None:
+        """A member has ended by a fault: its supervisor starts it again, at once or not."""
+        if down_ms is None:
+            down_ms = self._rng.choice((1, 20, 100, 500, 2000))
+        self.world.after(down_ms * MILLISECOND_NS, lambda: self._restart(member))
 
     def _restart(self, member: Member) -> None:
         if not self.frozen or member in self.healed:

@@ -175,9 +175,9 @@ class Disk:
 
     # --- faults -------------------------------------------------------------------------
 
-    def power_cut(self, mode: str = "") -> str:
+    def power_cut(self, mode: str = "", rng: random.Random | None = None) -> str:
         """Lose what is not certain, in one of the `MODES` (without a name: any); returns which."""
-        rng = self._rng
+        rng = rng or self._rng
         mode = mode or rng.choice(MODES)
         prefix = rng.randint(0, len(self.pending))
         for number, change in enumerate(self.pending):
@@ -240,11 +240,17 @@ class Disk:
         path = rng.choice(paths)
         return path, rng.randrange(len(self.names[path].cached) // 2)
 
-    def flip_bit(self, path: str, offset: int) -> None:
-        """One stored bit changes its mind."""
+    def damage(self, chance: int) -> bool:
+        """One stored bit changes its mind; False if there is none to spare."""
+        rng = random.Random(chance)
+        place = self.old_place(rng)
+        if place is None:
+            return False
+        path, offset = place
         inode = self.names[path]
-        inode.cached[offset] ^= 1 << self._rng.randrange(8)
+        inode.cached[offset] ^= 1 << rng.randrange(8)
         inode.stable = bytearray(inode.cached)
+        return True
 
 
 class DiskFiles:

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
 CLUSTER_ID = 0xC1
 DATA_DIR = "/data"
+FOREVER_NS = 1 << 62
 
 
 class Killed(BaseException):
@@ -59,14 +60,14 @@ class Member:
         self.known: set[int] = set()  # whom it was told of when it joined
         self.gone = False  # its process has ended for good
         self.rng: random.Random = cluster.world.rng(f"member {name.removeprefix('m')}")
-        self.disk = Disk(self.rng)
+        self.disk = Disk(cluster.world.rng(f"disk {name}"))
         self.clock = Clock(self.world, self.rng, cluster.shape.tick_ns, cluster.shape.drift)
         self.life = 0
         self.up = False
         self.lost = False  # its disk is damaged and it refused to start
         self.damaged = False
         self.points_left = 0  # 0: no kill is armed
-        self.paused_until_ns = 0
+        self.paused = False
         self.slow_disk_ns = 0
         self.receivers: dict[int, Receiver] = {}
         self.highest_term = 0
@@ -152,25 +153,29 @@ class Member:
             self._ended("killed")
             self.world.fault("process killed", self.number)
 
-    def cut_power(self) -> None:
-        """The machine stops, maybe in the middle of a disk job."""
+    def cut_power(self, calls: int, mode: str, chance: int) -> None:
+        """The machine stops; a disk job under way comes through `calls` more calls (0: none).
+
+        `mode` is one of `disk.MODES`; `chance` seeds what else is left to chance.
+        """
         if not self.up:
             return
         self._ended("power cut")
-        if self.rng.random() < 0.7:
-            self.disk.cut_after_calls = self.rng.choice((1, 1, 2, 2, 3, 5, 8))
+        rng = random.Random(chance)
+        if calls:
+            self.disk.cut_after_calls = calls
             queues = [queue for queue in (self.wal_queue, self.snapshot_queue) if queue.busy]
             try:
                 if queues:
-                    self.rng.choice(queues).tear()
+                    rng.choice(queues).tear()
             except PowerCut:
                 self.world.faults["power cut between two disk calls"] += 1
             except (OSError, StorageError):
                 self.world.note("the job under way had failed anyway")
-        self._power_cut("")
+        self._power_cut("", mode, rng)
 
-    def _power_cut(self, when: str) -> None:
-        mode = self.disk.power_cut()
+    def _power_cut(self, when: str, mode: str = "", rng: random.Random | None = None) -> None:
+        mode = self.disk.power_cut(mode, rng)
         self.world.fault("power cut" + (" " + when if when else ""), self.number, mode)
 
     def _ended(self, why: str) -> None:
@@ -178,34 +183,29 @@ class Member:
         if self.world.observer is not None:
             self.world.observer.ended(self.number, why)
         self.points_left = 0
-        self.paused_until_ns = 0
+        self.paused = False
         self._waiting.clear()
         for owner in self.cluster.owners_at(self):
             owner.member_ended()
 
-    def pause(self, duration_ns: int) -> None:
-        """Not scheduled for a while; what arrives waits in the sockets."""
-        self.paused_until_ns = max(self.paused_until_ns, self.world.now_ns + duration_ns)
+    def pause(self) -> None:
+        """Not scheduled until `resume`; what arrives waits in the sockets."""
+        self.paused = True
         if self.world.observer is not None:
-            self.world.observer.paused(self.number, self.paused_until_ns)
-        self.world.after(duration_ns, self._wake)
-
-    def _wake(self) -> None:
-        if self.world.now_ns >= self.paused_until_ns:
-            self.resume()
+            self.world.observer.paused(self.number, FOREVER_NS)
 
     def resume(self) -> None:
         """Scheduled again: take what has waited, in its order."""
-        if self.paused_until_ns and self.world.observer is not None:
+        if self.paused and self.world.observer is not None:
             self.world.observer.paused(self.number, 0)
-        self.paused_until_ns = 0
+        self.paused = False
         waiting, self._waiting = self._waiting, []
         for action in waiting:
             action()
 
     def defer(self, action: Callable[[], None]) -> bool:
         """If the process is paused now, do `action` when it goes on."""
-        if self.world.now_ns >= self.paused_until_ns:
+        if not self.paused:
             return False
         self._waiting.append(action)
         return True
@@ -276,7 +276,7 @@ class Member:
         network = self.cluster.network
         for number in (*self.replica.members, *self.known):
             peer = self.cluster.members.get(number)
-            if peer is None or not peer.up or peer.paused_until_ns > self.world.now_ns:
+            if peer is None or not peer.up or peer.paused:
                 continue
             if not (
                 network.connected(self.number, number) and network.connected(number, self.number)

@@ -22,6 +22,7 @@ from kvraft.api.service import (
 from kvraft.server.membership import members_from_records
 
 if TYPE_CHECKING:
+    from jepsen_like.sim.actor import Actor
     from jepsen_like.sim.cluster import Cluster
     from jepsen_like.sim.member import Member
 
@@ -29,6 +30,13 @@ MAX_MEMBERS = 7
 NOBODY = 0xDEAD
 UNCERTAIN_NS = 6 * SECOND_NS  # so long may a change still come that nobody was told about
 CAREFUL_TIMEOUTS = 3  # election timeouts after a loss, until every leader must have noticed it
+
+
+_NAMES = {
+    ChangeKind.ADD: "add member",
+    ChangeKind.REMOVE: "remove member",
+    ChangeKind.UPDATE: "move member",
+}
 
 
 class Change(NamedTuple):
@@ -40,29 +48,39 @@ class Change(NamedTuple):
 
 
 class Operator:
-    """Changes the membership in one run."""
+    """Changes the membership in one run: draws what to do, and does it when the actor says so."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, actor: Actor) -> None:
         self._cluster = cluster
         self._world = cluster.world
         self._rng = cluster.world.rng("operator")
+        self._actor = actor
+        self._drawing = False  # else a script says what happens
         self.changes: list[Change] = []
-        self.stopped = False
         self._urls = 100
         self._uncertain_ns = -UNCERTAIN_NS
         self._lost_ns = -UNCERTAIN_NS
 
+        actor.learn(
+            {
+                **dict.fromkeys(_NAMES.values(), self._ask),
+                "start member": self._start,
+                "lose machine": self._lose,
+            }
+        )
+
     def start(self) -> None:
         """Begin to work."""
         if self._cluster.shape.change_every_ms:
+            self._drawing = True
             self._schedule()
 
     def _schedule(self) -> None:
         mean_ns = self._cluster.shape.change_every_ms * MILLISECOND_NS
-        self._world.after(self._rng.randint(mean_ns // 4, 2 * mean_ns), self._act)
+        self._world.plan(self._rng.randint(mean_ns // 4, 2 * mean_ns), self._act)
 
     def _act(self) -> None:
-        if self.stopped:
+        if self._actor.stopped:
             return
         rng = self._rng
         self._schedule()
@@ -74,20 +92,24 @@ class Operator:
         member = rng.choice(running)
         draw = rng.random()
         if draw < 0.15:
-            self._lose_a_machine()
+            self._draw_loss()
         elif draw < 0.2:
             for change in (self._add(), self._add(), self._add()):
-                self._ask(rng.choice(running), change)
+                self._have_asked(rng.choice(running), change)
         elif draw < 0.3:
-            self._ask(member, self._nonsense())
+            self._have_asked(member, self._nonsense())
         elif draw < 0.4:
-            self._ask(member, self._move())
+            self._have_asked(member, self._move())
         elif draw < 0.7:
-            self._ask(member, self._add())
+            self._have_asked(member, self._add())
         else:
-            self._ask(member, self._remove())
+            self._have_asked(member, self._remove())
 
     # --- what is asked for --------------------------------------------------------------
+
+    def _have_asked(self, member: Member, change: MemberChange) -> None:
+        details = {"ask": member.number, "kind": change.kind.value, "member": change.member_id}
+        self._actor.act(_NAMES[change.kind], {**details, "urls": list(change.peer_urls)})
 
     def _members(self) -> dict[int, MemberInfo]:
         """As the furthest member has them."""
@@ -133,7 +155,12 @@ class Operator:
 
     # --- asking -------------------------------------------------------------------------
 
-    def _ask(self, member: Member, change: MemberChange) -> None:
+    def _ask(self, *, ask: int, kind: str, member: int, urls: list[str]) -> None:
+        asked = self._cluster.members.get(ask)
+        if asked is not None and asked.up:
+            self._send(asked, MemberChange(ChangeKind(kind), member, tuple(urls)))
+
+    def _send(self, member: Member, change: MemberChange) -> None:
         life = member.life
 
         def ask() -> None:
@@ -170,7 +197,7 @@ class Operator:
             self._world.faults[f"membership change refused: {outcome.reason.name}"] += 1
         else:
             self._world.faults[f"membership changed: {change.kind.value}"] += 1
-            if change.kind is ChangeKind.ADD:
+            if change.kind is ChangeKind.ADD and self._drawing:
                 assert outcome is not None
                 self._start_later(outcome.id)
 
@@ -180,20 +207,28 @@ class Operator:
         if self._rng.random() < 0.1:
             return  # forgotten, for now
         delay_ns = self._rng.choice((1, 100, 1000, 3000)) * MILLISECOND_NS
-        self._world.after(delay_ns, lambda: self._start(number))
+        self._world.plan(delay_ns, lambda: self._have_started(number))
 
-    def _start(self, number: int) -> None:
+    def _have_started(self, number: int) -> None:
+        if self._may_start(number):
+            self._actor.act("start member", {"member": number})
+
+    def _may_start(self, number: int) -> bool:
         cluster = self._cluster
-        if not (self.stopped or cluster.is_removed(number) or number in cluster.members):
-            cluster.join(number).start()
+        added = number in cluster.agreed.added
+        return added and not (cluster.is_removed(number) or number in cluster.members)
+
+    def _start(self, *, member: int) -> None:
+        if self._may_start(member):
+            self._cluster.join(member).start()
 
     def _start_orphans(self) -> None:
         """Processes for members that somebody was not told about, or forgot."""
         for number in self._members():
             if number not in self._cluster.members and self._rng.random() < 0.1:
-                self._start(number)
+                self._have_started(number)
 
-    def _lose_a_machine(self) -> None:
+    def _draw_loss(self) -> None:
         """One of the voters is gone for good, with its disk; the rest is a majority."""
         cluster, now_ns = self._cluster, self._world.now_ns
         leader = cluster.leader()
@@ -207,11 +242,14 @@ class Operator:
             return
         if any(one.lost or one.gone or not one.up for one in voters):
             return
-        victim = self._rng.choice(voters)
-        self._world.fault("machine lost for good", victim.number)
-        victim.kill()
-        victim.lost = True
-        self._lost_ns = now_ns
+        self._actor.act("lose machine", {"member": self._rng.choice(voters).number})
+
+    def _lose(self, *, member: int) -> None:
+        victim = self._cluster.members.get(member)
+        if victim is not None and not victim.lost:
+            victim.kill()
+            victim.lost = True
+            self._lost_ns = self._world.now_ns
 
     # --- the verdict --------------------------------------------------------------------
 

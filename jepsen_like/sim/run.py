@@ -9,11 +9,12 @@ succeeded is a failure, too: silence is not correctness.
 from __future__ import annotations
 
 import traceback
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from jepsen_like.base import MILLISECOND_NS, SECOND_NS, Violation
 from jepsen_like.check import promises
 from jepsen_like.check.history import History, Outcome
+from jepsen_like.sim.actor import Actor
 from jepsen_like.sim.cluster import Cluster
 from jepsen_like.sim.nemesis import Nemesis
 from jepsen_like.sim.operator import Operator
@@ -22,6 +23,11 @@ from jepsen_like.sim.workload import Workload
 from jepsen_like.sim.world import World
 from kvraft import limits
 from kvraft.raft.invariants import InvariantViolation
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jepsen_like.sim.action import Action
 
 LIVENESS_TIMEOUTS = 20  # election timeouts until a healed majority must agree
 SWEEP_NS = limits.SYNC_INTERVAL_MS * MILLISECOND_NS  # keys are expired that often
@@ -50,17 +56,26 @@ class Verdict(NamedTuple):
 class Run:
     """The parts of one run, in place before it starts so that a test may interfere."""
 
-    def __init__(self, seed: int, shape: Shape | None = None) -> None:
+    def __init__(
+        self, seed: int, shape: Shape | None = None, script: Sequence[Action] | None = None
+    ) -> None:
+        """`script`: what is done to the cluster, instead of what the seed would draw."""
         self.world = World(seed)
         self.shape = shape if shape is not None else draw_shape(self.world.rng("shape"))
         self.cluster = Cluster(self.world, self.shape)
         self.history = History()
         self.workload = Workload(self.cluster, self.history)
-        self.nemesis = Nemesis(self.cluster)
-        self.operator = Operator(self.cluster)
+        self.actor = Actor(self.cluster)
+        self.nemesis = Nemesis(self.cluster, self.actor)
+        self.operator = Operator(self.cluster, self.actor)
+        self._script = script
         self._rng = self.world.rng("run")
-        self._steps = 0
         self._healthy_ns = -1
+
+    @property
+    def actions(self) -> list[Action]:
+        """What has been done to the cluster so far: as a script, it repeats the run."""
+        return self.actor.done
 
     def execute(self) -> Verdict:
         """Run all phases; any broken promise ends the run with its text."""
@@ -85,10 +100,10 @@ class Run:
         )  # fmt: skip
 
     def _each_event(self) -> bool:
-        self._steps += 1
-        if self._steps % CHECK_CLUSTER_EVERY == 0:
+        events = self.world.events
+        if events % CHECK_CLUSTER_EVERY == 0:
             self.cluster.check()
-            if self._steps > EVENTS_PER_RUN:
+            if events > EVENTS_PER_RUN:
                 raise Violation("the run does not come to an end")
         return False
 
@@ -96,14 +111,17 @@ class Run:
         """Anything may fail."""
         self.cluster.start()
         self.workload.start()
-        self.nemesis.start()
-        self.operator.start()
+        if self._script is not None:
+            self.actor.follow(self._script)
+        else:
+            self.nemesis.start()
+            self.operator.start()
         self.world.run_until(self.shape.safety_ms * MILLISECOND_NS, self._each_event)
 
     def liveness(self) -> None:
         """A healed majority must come back to work."""
         world, cluster = self.world, self.cluster
-        self.nemesis.stopped = self.operator.stopped = True
+        self.actor.stopped = True
         startable = [
             member
             for member in cluster.members.values()

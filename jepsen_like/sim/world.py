@@ -21,14 +21,15 @@ if TYPE_CHECKING:
     from jepsen_like.sim.trace import Observer
 
 TRACE_EVENTS: Final = 100  # what a failure report shows
+FIRST_PLAN: Final = 1 << 60  # plans have negative numbers, so they come first in their moment
 
 
 class World:
     """The scheduler of one run, its sources of chance and its record of what happened."""
 
     __slots__ = (
-        "_heap", "_sequence", "events", "faults", "fingerprint", "now_ns", "observer", "seed",
-        "trace",
+        "_heap", "_plans", "_sequence", "events", "faults", "fingerprint", "now_ns", "observer",
+        "seed", "trace",
     )  # fmt: skip
 
     def __init__(self, seed: int) -> None:
@@ -41,6 +42,7 @@ class World:
         self.observer: Observer | None = None  # set before the run begins, or never
         self._heap: list[tuple[int, int, Callable[[], None]]] = []
         self._sequence = 0
+        self._plans = -FIRST_PLAN
 
     def rng(self, name: str) -> random.Random:
         """A stream of its own; seeding by text does not depend on the hash seed."""
@@ -50,6 +52,15 @@ class World:
         """Run `action` when `delay_ns` have passed."""
         self._sequence += 1
         heapq.heappush(self._heap, (self.now_ns + delay_ns, self._sequence, action))
+
+    def plan(self, delay_ns: int, action: Callable[[], None]) -> None:
+        """Run `action` when `delay_ns` have passed, before all else of that moment.
+
+        For what is done to the cluster from outside: no event of it, and not in the fingerprint, so
+        that a run whose faults were drawn and one that repeats them from a script are the same.
+        """
+        self._plans += 1
+        heapq.heappush(self._heap, (self.now_ns + delay_ns, self._plans, action))
 
     def note(self, *parts: object) -> None:
         """Remember an event for the failure report; rendered only if there is one."""
@@ -70,8 +81,9 @@ class World:
         while heap and heap[0][0] <= time_ns:
             at_ns, sequence, action = heapq.heappop(heap)
             self.now_ns = at_ns
-            self.events += 1
-            self.fingerprint = zlib.crc32(b"%d %d" % (at_ns, sequence), self.fingerprint)
+            if sequence > 0:
+                self.events += 1
+                self.fingerprint = zlib.crc32(b"%d %d" % (at_ns, sequence), self.fingerprint)
             action()
             if stop is not None and stop():
                 return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,11 +12,13 @@ import pytest
 from jepsen_like.base import Violation
 from jepsen_like.check.agreed import AgreedLog
 from jepsen_like.sim import __main__ as command
+from jepsen_like.sim.action import Action
 from jepsen_like.sim.run import Run, run_seed
 from jepsen_like.sim.shape import FAULTS, Shape, draw_shape
 from jepsen_like.sim.world import World
 
 SEEDS = range(1, 13)
+FULL = Shape(members=3, faults=FAULTS, fault_every_ms=150, safety_ms=4000)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -80,3 +83,27 @@ def test_the_summary_counts_the_faults(capsys: pytest.CaptureFixture[str]) -> No
 def test_too_little_progress_is_a_failure() -> None:
     run = Run(1, Shape(clients=1, think_ms=60_000, safety_ms=1000))
     assert "writes succeeded" in run.execute().failure
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_actions_of_a_run_repeat_it(seed: int) -> None:
+    drawn = Run(seed, FULL._replace(change_every_ms=400 if seed % 2 else 0))
+    first = drawn.execute()
+    text = json.dumps(drawn.actions)
+    script = [Action(*fields) for fields in json.loads(text)]
+    repeated = Run(seed, drawn.shape, script)
+    again = repeated.execute()
+    assert len(drawn.actions) > 10
+    assert (again.failure, again.fingerprint, again.counts) == (
+        first.failure, first.fingerprint, first.counts,
+    )  # fmt: skip
+    assert repeated.actions == drawn.actions
+
+
+def test_a_script_may_leave_things_out() -> None:
+    drawn = Run(1, FULL)
+    drawn.execute()
+    half = Run(1, FULL, drawn.actions[::2])
+    assert not half.execute().failure
+    assert half.actions == drawn.actions[::2]
+    assert not Run(1, FULL, ()).execute().faults.keys() & set(FAULTS)
