@@ -11,4 +11,6 @@ step for step, in any process; a failure is therefore a number.
     workload   clients and their answers
     run        one seed from start to verdict    __main__           many seeds
     trace      what an onlooker is told, and a recorder of it
+    timeline   a recorded run as text            page        and as HTML with a time slider
+    scenario   a run as a short file             shrink      from a failing run to such a file
 """

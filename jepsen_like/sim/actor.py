@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 from jepsen_like.sim import faults
@@ -34,6 +35,10 @@ class Actor:
     def learn(self, acts: dict[str, Act]) -> None:
         """Further actions, by their names."""
         self._acts.update(acts)
+
+    def check(self, name: str, details: dict[str, Any]) -> None:
+        """Raise KeyError for an unknown name, TypeError for details that do not fit it."""
+        signature(self._acts[name]).bind(**details)
 
     def act(self, name: str, details: dict[str, Any]) -> None:
         """Do it now. Raises KeyError for an unknown name, TypeError for wrong details."""
