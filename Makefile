@@ -17,7 +17,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help venv run test fmt lint types layering unit test-slow scenarios conformance \
-        integration etcdctl-diff sim mutants crash changing rolling watching migrate bench coldstart cover \
+        integration etcdctl-diff sim mutants crash changing rolling watching migrate bench recovery coldstart cover \
         docs examples upgrade clean
 
 help: ## list the targets
@@ -98,6 +98,9 @@ migrate: $(READY) ## move from a real etcd to kvraft under load, compare (needs 
 
 coldstart: $(READY) ## how long one kvraftctl get takes, from fork to exit
 	@$(BIN)/python -m benchmarks.coldstart $(ARGS)
+
+recovery: $(READY) ## how long writes stand still when the leader is killed, beside a real etcd
+	@$(BIN)/python -m benchmarks.recovery $(ARGS)
 
 bench: $(READY) ## compare with a real etcd (needs Debian's etcd-server and wrk)
 	@$(BIN)/python -m benchmarks.compare $(ARGS)

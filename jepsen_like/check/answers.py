@@ -15,7 +15,7 @@ from jepsen_like.check.model import Change, Refused
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from jepsen_like.check.agreed import AgreedLog, Applied
+    from jepsen_like.check.agreed import AgreedLog, Result
 
 
 def check_answers(operations: Iterable[Operation], agreed: AgreedLog) -> None:
@@ -36,11 +36,11 @@ def check_answers(operations: Iterable[Operation], agreed: AgreedLog) -> None:
         if outcome in (Outcome.OK, Outcome.REFUSED):
             if not found:
                 raise Violation(f"answered, yet in no log: {operation.describe()}")
-            _check_answer(operation, found[0])
+            check_answer(operation, found[0].result)
 
 
-def _check_answer(operation: Operation, applied: Applied) -> None:
-    result = applied.result
+def check_answer(operation: Operation, result: Result) -> None:
+    """What an answered operation was told, against what the model says it did."""
     if operation.outcome is Outcome.REFUSED:
         explained = (
             isinstance(result, Refused)

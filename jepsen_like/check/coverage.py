@@ -59,6 +59,14 @@ class Coverage(NamedTuple):
     events: dict[int, Seen]
     ranges: list[tuple[int, int]]
     """Disjoint and ascending: within them nothing was missed, below any of the roots."""
+    roots: tuple[bytes, ...] = ()
+
+    def shows(self, path: bytes) -> bool:
+        """Whether an event of this key would reach some watcher."""
+        return any(
+            below(root, path) and b"/_" not in path[len(root.rstrip(EVERYTHING)) :]
+            for root in self.roots
+        )
 
     def covers(self, index: int) -> bool:
         """Whether a change with this index would have been seen."""
@@ -82,7 +90,7 @@ def merge(sessions: Sequence[Session]) -> Coverage:
     for root, under in roots.items():
         _check_complete(under, sorted(i for i, seen in events.items() if below(root, seen.key)))
     joined = [join((s.first_index, s.last_index) for s in under) for under in roots.values()]
-    return Coverage(events, intersect(joined))
+    return Coverage(events, intersect(joined), tuple(sorted(roots)))
 
 
 def _check_ascending(session: Session) -> None:

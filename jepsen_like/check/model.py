@@ -1,9 +1,9 @@
 """A small key space of its own: what the requests of the log must have done.
 
 Written from the API's description and sharing no code with `kvraft.store`: a flat table of
-paths, walked as a whole where the real store walks a tree. Slow, plain, and therefore a
-witness. It keeps every version of every key, so that an answer given at any index can be
-compared with the state at that index.
+paths where the real store has a tree of nodes. Plain, and therefore a witness. It keeps every
+version of every key, so that an answer given at any index can be compared with the state at that
+index.
 
 Covers what the workload sends: no cause texts, no statistics, no ttl beyond int64.
 """
@@ -16,6 +16,14 @@ from typing import NamedTuple
 
 ROOT = b"/"
 SECOND_NS = 1_000_000_000
+
+
+def _parent(path: bytes) -> bytes:
+    return path.rpartition(b"/")[0] or ROOT
+
+
+def _visible(path: bytes) -> bool:
+    return not path.rpartition(b"/")[2].startswith(b"_")
 
 
 class Node(NamedTuple):
@@ -58,6 +66,9 @@ class Model:
         self.records: dict[bytes, bytes] = {}
         self.changes: list[Change] = []
         self.versions: dict[bytes, tuple[list[int], list[Node | None]]] = {}
+        self._names: dict[bytes, set[bytes]] = {}  # directory -> all that ever lay in it
+        self._present: dict[bytes, set[bytes]] = {}  # directory -> what lies in it now
+        self._expiring: set[bytes] = set()
 
     # --- reading -----------------------------------------------------------------------
 
@@ -73,24 +84,40 @@ class Model:
 
     def listing(self, path: bytes, index: int) -> list[bytes]:
         """The visible children of a directory right after change `index`, sorted."""
-        prefix = path if path == ROOT else path + b"/"
-        names = []
-        for key in self.versions:
-            name = key[len(prefix) :]
-            if key.startswith(prefix) and name and b"/" not in name and name[:1] != b"_":
-                if self.at(key, index) is not None:
-                    names.append(key)
-        return sorted(names)
+        names = self._names.get(path, ())
+        return sorted(key for key in names if _visible(key) and self.at(key, index) is not None)
+
+    def tree(self, path: bytes, index: int) -> dict[bytes, Node]:
+        """Everything visible below a directory right after change `index`."""
+        found: dict[bytes, Node] = {}
+        waiting = [path]
+        while waiting:
+            for key in self.listing(waiting.pop(), index):
+                node = self.at(key, index)
+                assert node is not None
+                found[key] = node
+                if node.value is None:
+                    waiting.append(key)
+        return found
 
     # --- writing -----------------------------------------------------------------------
 
     def _store(self, path: bytes, node: Node | None) -> None:
         if node is None:
             self.nodes.pop(path, None)
+            self._present[_parent(path)].discard(path)
+            self._expiring.discard(path)
         else:
+            if path not in self.nodes:
+                self._present.setdefault(_parent(path), set()).add(path)
             self.nodes[path] = node
+            (self._expiring.add if node.expiration_ns else self._expiring.discard)(path)
         if path != ROOT:
-            indexes, nodes = self.versions.setdefault(path, ([], []))
+            entry = self.versions.get(path)
+            if entry is None:
+                entry = self.versions[path] = ([], [])
+                self._names.setdefault(_parent(path), set()).add(path)
+            indexes, nodes = entry
             indexes.append(self.index)
             nodes.append(node)
 
@@ -127,11 +154,12 @@ class Model:
         self._store(path, node)
 
     def _remove(self, path: bytes) -> frozenset[bytes]:
-        below = path + b"/"
-        gone = frozenset(key for key in self.nodes if key == path or key.startswith(below))
-        for key in sorted(gone):
+        gone = [path]
+        for key in gone:  # grows as it goes down
+            gone += self._present.get(key, ())
+        for key in gone:
             self._store(key, None)
-        return gone
+        return frozenset(gone)
 
     def expiration(self, ttl_seconds: int | None) -> int:
         """The log time at which a key written now goes away; 0 for never."""
@@ -237,8 +265,7 @@ class Model:
         if old.value is None:
             if not (directory or recursive):
                 return self._refuse("NOT_A_FILE")
-            below = path + b"/"
-            if not recursive and any(key.startswith(below) for key in self.nodes):
+            if not recursive and self._present.get(path):
                 return self._refuse("DIRECTORY_NOT_EMPTY")
         self.index += 1
         gone = self._remove(path)
@@ -249,18 +276,27 @@ class Model:
         self.now_ns = max(self.now_ns, time_ns)
         due = sorted(
             (node.expiration_ns, path)
-            for path, node in self.nodes.items()
-            if node.expiration_ns and node.expiration_ns <= self.now_ns
+            for path, node in ((path, self.nodes[path]) for path in self._expiring)
+            if node.expiration_ns <= self.now_ns
         )
         done = []
         for _, path in due:
-            old = self.nodes.get(path)
-            if old is None:  # went with the directory above it
-                continue
-            self.index += 1
-            gone = self._remove(path)
-            done.append(self._changed("expire", path, None, old, removed=gone))
+            if path in self.nodes:  # else it went with the directory above it
+                change = self.expire(path)
+                assert isinstance(change, Change)
+                done.append(change)
         return done
+
+    def expire(self, path: bytes) -> Change | Refused:
+        """Remove a key that has a ttl; whether its time has come is for the caller to know."""
+        old = self._existing(path)
+        if isinstance(old, Refused):
+            return old
+        if not old.expiration_ns:
+            return self._refuse("NO_TTL")
+        self.index += 1
+        gone = self._remove(path)
+        return self._changed("expire", path, None, old, removed=gone)
 
     def put_record(self, name: bytes, value: bytes, create: bool) -> Change | Refused:
         """The server's own bookkeeping: takes an index, is no event."""

@@ -20,13 +20,15 @@ from jepsen_like.member.listening import Calls, serve
 from jepsen_like.member.lossy import Faults, LossyFiles
 from jepsen_like.member.points import Order, Points, parse_order
 from jepsen_like.member.watched import WatchedFiles
+from kvraft.server import bootstrap, lifecycle, main, opening
 from kvraft.server import config as configuration
-from kvraft.server import lifecycle, main, opening
 from kvraft.storage import Files, PosixFiles
 from kvraft.storage.wal import Wal
 
-SEGMENT_BYTES: Final = 1 << 18
+SEGMENT_BYTES: Final = 1 << 16
 """Small, so that segments are cut and purged while somebody looks."""
+KEPT_ENTRIES: Final = 300
+"""Few, so that whoever was away for a moment needs a snapshot."""
 
 
 class Harness:
@@ -51,10 +53,11 @@ class Harness:
             "passed": lambda: self.points.passed,
         }
 
-    def install(self, segment_bytes: int) -> None:
-        """Put disk and failpoints under the production code."""
+    def install(self, segment_bytes: int, kept_entries: int) -> None:
+        """Put disk and failpoints under the production code, and these sizes into it."""
         _give_files(self.files)
         _cut_segments_at(segment_bytes)
+        _keep_entries(kept_entries)
         places.install(self.points)
         run = lifecycle.run
 
@@ -110,6 +113,12 @@ def _cut_segments_at(size_bytes: int) -> None:
     Wal.__init__ = init  # type: ignore[method-assign, assignment]
 
 
+def _keep_entries(number: int) -> None:
+    if "SNAPSHOT_KEEP_ENTRIES" not in vars(bootstrap):
+        raise AttributeError("how many entries are kept behind a snapshot is set elsewhere now")
+    vars(bootstrap)["SNAPSHOT_KEEP_ENTRIES"] = number
+
+
 def _plant(name: str) -> None:
     """The production code with this bug, for as long as the process lives."""
     from jepsen_like.mutants import MUTANTS
@@ -131,6 +140,7 @@ def _parse(own: list[str]) -> argparse.Namespace:
     parser.add_argument("--mutant", default="", help="plant this bug")
     parser.add_argument("--arm", action="append", default=[], metavar="NAME=DO[:AFTER[:SECONDS]]")
     parser.add_argument("--segment-bytes", type=int, default=SEGMENT_BYTES)
+    parser.add_argument("--kept-entries", type=int, default=KEPT_ENTRIES)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     return parser.parse_args(own)
 
@@ -143,7 +153,7 @@ def run(arguments: list[str]) -> None:
     if options.mutant:
         _plant(options.mutant)
     harness = Harness(options, words)
-    harness.install(options.segment_bytes)
+    harness.install(options.segment_bytes, options.kept_entries)
     for text in options.arm:
         harness.points.arm(*parse_order(text))
     serve(options.control, harness.calls())

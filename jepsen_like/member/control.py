@@ -37,7 +37,9 @@ class Control:
     async def power_cut(self, mode: str = "nothing", seed: int = 0) -> None:
         """Cut the power: what was not synced is lost but for what `mode` lets through ("nothing",
         "everything", "some", "torn"), and the process is gone when this returns."""
-        with contextlib.suppress(ConnectionResetError, asyncio.IncompleteReadError):
+        with contextlib.suppress(
+            ConnectionResetError, BrokenPipeError, asyncio.IncompleteReadError
+        ):
             await self._call("power_cut", mode=mode, seed=seed)
 
     async def disk(

@@ -14,6 +14,7 @@ import time
 from typing import Any, Final
 
 from jepsen_like.base import Violation
+from jepsen_like.check.explain import previous_of, value_of
 from jepsen_like.check.history import History, Operation, Outcome
 from jepsen_like.procs.fleet import Fleet
 from jepsen_like.procs.web import (
@@ -254,12 +255,6 @@ def read_answer(operation: Operation, answer: Answer, document: dict[str, Any]) 
     return Outcome.UNKNOWN
 
 
-def previous_of(document: dict[str, Any]) -> tuple[bytes | None, int] | None:
-    """Value and version of the node before the change, as an answer or an event shows them."""
-    previous = document.get("prevNode")
-    return None if previous is None else (value_of(previous), previous["modifiedIndex"])
-
-
 def flat(nodes: list[dict[str, Any]]) -> dict[bytes, tuple[bytes | None, int]]:
     """All nodes of a recursive answer: path -> value, None for a directory, and version."""
     found = {}
@@ -269,8 +264,3 @@ def flat(nodes: list[dict[str, Any]]) -> dict[bytes, tuple[bytes | None, int]]:
         found[node["key"].encode()] = value_of(node), node["modifiedIndex"]
         waiting += node.get("nodes", ())
     return found
-
-
-def value_of(node: dict[str, Any]) -> bytes | None:
-    """The value of a node as the API shows it; None for a directory."""
-    return node["value"].encode() if "value" in node else None

@@ -25,11 +25,12 @@ from typing import Any, ClassVar, Final
 
 from jepsen_like.base import Violation
 from jepsen_like.check.coverage import merge
+from jepsen_like.check.explain import Explanation, silent_indexes
 from jepsen_like.check.history import Outcome
 from jepsen_like.procs.clients import ROOT, Client, Recorder
 from jepsen_like.procs.fleet import Fleet
 from jepsen_like.procs.nemesis import Nemesis
-from jepsen_like.procs.verdict import Explanation, check_all, silent_indexes
+from jepsen_like.procs.verdict import check_all
 from jepsen_like.procs.watchers import Watcher
 from jepsen_like.procs.web import Answer, BrokenError, NotSentError, once
 from jepsen_like.workloads.keys import Writer

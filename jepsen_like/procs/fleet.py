@@ -24,6 +24,7 @@ from typing import Final, Protocol, Self
 from benchmarks.members import KVRAFT, LOCALHOST, Member, free_ports, release_ports
 from jepsen_like.base import Violation
 from jepsen_like.faults.fault import Disk, Setting, Wires
+from jepsen_like.member.control import Control
 from jepsen_like.procs.disks import SmallDisks
 from jepsen_like.procs.web import BrokenError, NotSentError, once
 
@@ -168,6 +169,15 @@ class Fleet:
         assert self._sockets is not None, "these members run without a harness"
         return self._sockets / f"m{number + 1}"
 
+    def control(self, number: int) -> Control:
+        """The harness inside a member; harnessed members only."""
+        return Control(self.control_socket(number))
+
+    def arm_start(self, number: int, *orders: str) -> None:
+        """Arm failpoints (`NAME=DO[:AFTER[:SECONDS]]`) in the next life of a member, which is
+        down, from its very beginning."""
+        self.members[number].command = self._command(number, orders)
+
     def life(self, number: int) -> int:
         """The present life of a member, as a number that no other life of any member has."""
         return number * LIVES_PER_MEMBER + self._starts[number]
@@ -215,6 +225,7 @@ class Fleet:
             self.may_end.pop(number, None)
             self._statuses.pop(number, None)
             self.members[number].start()
+            self.members[number].command = self._command(number)
 
     def wait_ready(self) -> None:
         """Until every running member serves and knows a leader. Blocks."""
@@ -306,11 +317,12 @@ class Fleet:
 
     # --- surroundings ---------------------------------------------------------------------
 
-    def _command(self, number: int) -> tuple[str, ...]:
+    def _command(self, number: int, armed: Sequence[str] = ()) -> tuple[str, ...]:
         if self._sockets is None:
             return self._kind
         mutant = ("--mutant", self._mutant) if self._mutant else ()
-        return (*HARNESSED, "--control", str(self.control_socket(number)), *mutant, "--")
+        orders = [word for order in armed for word in ("--arm", order)]
+        return (*HARNESSED, "--control", str(self.control_socket(number)), *mutant, *orders, "--")
 
     def _socket_directory(self) -> Path | None:
         """Short, since the name of a socket may have no more than a hundred letters."""

@@ -24,11 +24,11 @@ from pathlib import Path
 from typing import Any, ClassVar, Final, NamedTuple
 
 from jepsen_like.base import Violation
+from jepsen_like.check.explain import Explanation
 from jepsen_like.check.history import Operation
 from jepsen_like.procs import crash
 from jepsen_like.procs.clients import ROOT, Recorder
 from jepsen_like.procs.nemesis import PROGRESS_TIMEOUT_S, Nemesis
-from jepsen_like.procs.verdict import Explanation
 from jepsen_like.workloads.keys import keys_below, queue_below
 from kvraft.client.client import Client
 from kvraft.client.model import KeyNode, Resync, WatchEvent

@@ -10,9 +10,10 @@ import pytest
 from jepsen_like.base import Violation
 from jepsen_like.check.agreed import execute
 from jepsen_like.check.coverage import Coverage, Seen, Session, merge
+from jepsen_like.check.explain import ACTIONS, silent_indexes
 from jepsen_like.check.history import Operation, Outcome
 from jepsen_like.check.model import Change, Model, Node, Refused
-from jepsen_like.procs.verdict import ACTIONS, check_all, silent_indexes
+from jepsen_like.procs.verdict import check_all
 from kvraft.store.request import Op, Request
 
 
@@ -164,7 +165,7 @@ def test_an_acknowledged_write_that_is_not_in_the_final_state(story: Story) -> N
 
 def test_a_write_that_failed_and_was_done_nevertheless(story: Story) -> None:
     story.write(Op.SET, b"/c/d", b"9", Outcome.FAILED)
-    with pytest.raises(Violation, match="nobody asked for this change"):
+    with pytest.raises(Violation, match="answered failed, yet done"):
         story.verdict()
 
 
@@ -286,4 +287,4 @@ def test_ranges_are_joined_where_they_touch() -> None:
 
 
 def test_nothing_at_all_is_covered_by_no_session() -> None:
-    assert merge([Session(0, 1)]) == Coverage({}, [])
+    assert merge([Session(0, 1)]) == Coverage({}, [], (b"/",))

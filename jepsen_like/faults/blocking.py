@@ -1,0 +1,116 @@
+"""The event loop of a member stands still, as behind a long collection or on a stalled machine.
+
+What is older than the pause must not be believed afterwards: a leader that slept may have been
+replaced. And nobody may start election after election because of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from jepsen_like.base import Violation
+from jepsen_like.faults import power, steps
+from jepsen_like.faults.power import HARNESSED
+from jepsen_like.procs.web import BrokenError, NotSentError, once
+
+if TYPE_CHECKING:
+    from jepsen_like.faults.fault import Arena, Fault, Setting
+
+SHORTEST_S: Final = 0.1
+LONGEST_S: Final = 5.0
+STORM_TERMS: Final = 6  # one election may be split once or twice; a storm goes on and on
+ASK_S: Final = 1.0
+
+
+@dataclass(frozen=True)
+class Blocked:
+    """The event loops of the victims stand still for a while."""
+
+    name: str
+    victims: power.Victims
+    smallest: int = 1
+    row: int = 5
+    setting: Setting = HARNESSED
+
+    def missing(self) -> str:
+        """See `Fault.missing`."""
+        return ""
+
+    async def strike(self, arena: Arena) -> None:
+        """See `Fault.strike`."""
+        before = await highest_term(arena)
+        seconds = SHORTEST_S * (LONGEST_S / SHORTEST_S) ** arena.rng.random()
+        numbers = await self.victims(arena)
+        for number in numbers:
+            await steps.told(partial(arena.fleet.control(number).block, seconds))
+        arena.note(f"blocked for {seconds:.1f} s")
+        await asyncio.sleep(seconds)
+        await steps.progress(arena)
+        after = await highest_term(arena)
+        if after - before > STORM_TERMS:
+            raise Violation(f"{after - before} terms in a pause of {seconds:.1f} s")
+
+    async def heal(self, arena: Arena) -> None:
+        """See `Fault.heal`: it ends by itself."""
+
+
+@dataclass(frozen=True)
+class StandsStill:
+    """A member stands still at a failpoint: the loop, or the disk thread, whoever passes it."""
+
+    name: str = "stand still between two steps"
+    row: int = 5
+    smallest: int = 1
+    setting: Setting = HARNESSED
+    points: tuple[str, ...] = (
+        "before apply",
+        "before send",
+        "before reply",
+        "before persisted",
+        "before log sync",
+        "after log sync",
+        "before snapshot finish",
+        "before snapshot record",
+    )
+
+    def missing(self) -> str:
+        """See `Fault.missing`."""
+        return ""
+
+    async def strike(self, arena: Arena) -> None:
+        """See `Fault.strike`."""
+        rng = arena.rng
+        number = await steps.a_leader(arena) if rng.random() < 0.5 else arena.fleet.pick(rng)
+        seconds = rng.uniform(0.1, 3.0)
+        arm = arena.fleet.control(number).arm
+        await steps.told(partial(arm, rng.choice(self.points), "sleep", 1, seconds))
+        await asyncio.sleep(seconds)
+        await steps.progress(arena)
+
+    async def heal(self, arena: Arena) -> None:
+        """See `Fault.heal`."""
+        await steps.calm(arena)
+
+
+async def highest_term(arena: Arena) -> int:
+    """The highest term that any member knows of."""
+    terms = [0]
+    for number in arena.fleet.running():
+        try:
+            answer = await once(arena.fleet.address(number), "/v2/keys/", ASK_S)
+            terms.append(int(answer.headers.get("x-raft-term", "0")))
+        except (NotSentError, BrokenError, ValueError):
+            continue
+    return max(terms)
+
+
+FAULTS: Final[tuple[Fault, ...]] = (
+    Blocked("block the loop of one", power.one),
+    Blocked("block the loop of the leader", power.leader, 3),
+    Blocked("block the loops of a majority", power.majority, 3),
+    Blocked("block all loops", power.everybody),
+    StandsStill(),
+)

@@ -1,0 +1,200 @@
+"""Power cuts: what was not synced is lost, in part or wholly, on one machine or on many.
+
+The members run on lossy disks. Whichever blocks and names survive, a member must start again, and
+what was acknowledged must be there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from jepsen_like.faults import steps
+from jepsen_like.faults.fault import Setting
+
+if TYPE_CHECKING:
+    from jepsen_like.faults.fault import Arena, Fault
+
+HARNESSED: Final = Setting(harnessed=True, flags=("--snapshot-count=100",))
+Victims = Callable[["Arena"], Awaitable[list[int]]]
+
+MOMENTS: Final = (
+    "after create",
+    "after rename",
+    "before directory sync",
+    "after remove",
+    "after log write",
+    "after new file write",
+    "before snapshot sync",
+    "before snapshot record",
+)
+"""Where a write or a name stands open."""
+RECOVERY: Final = (
+    "before recovery",
+    "after recovery",
+    "before recovery repair",
+    "after recovery repair",
+    "before recovery restore",
+    "before recovery start number",
+    "after recovery start number",
+    "before serving",
+    "after serving",
+    "after create",
+    "after new file write",
+    "after new file sync",
+    "after rename",
+    "before directory sync",
+    "after directory sync",
+    "after remove",
+)
+"""What every start passes once it recovers, some of it several times."""
+
+
+async def one(arena: Arena) -> list[int]:
+    """Any member."""
+    return [arena.fleet.pick(arena.rng)]
+
+
+async def leader(arena: Arena) -> list[int]:
+    """Whoever leads."""
+    return [await steps.a_leader(arena)]
+
+
+async def majority(arena: Arena) -> list[int]:
+    """As many as can outvote the others."""
+    return arena.rng.sample(arena.fleet.numbers(), arena.fleet.size // 2 + 1)
+
+
+async def everybody(arena: Arena) -> list[int]:
+    """All members."""
+    return arena.fleet.numbers()
+
+
+async def cut(arena: Arena, numbers: list[int], mode: str) -> None:
+    """Cut the power of these members in the same moment, and wait until they are gone."""
+    calls = []
+    for number in numbers:
+        arena.fleet.may_end[number] = "power cut"
+        power_cut = arena.fleet.control(number).power_cut
+        calls.append(steps.told(partial(power_cut, mode, arena.rng.getrandbits(32))))
+    await asyncio.gather(*calls)
+    for number in numbers:
+        await steps.ended(arena, number, (steps.KILLED,), steps.END_S)
+
+
+@dataclass(frozen=True)
+class PowerCut:
+    """The power goes; what was not synced is lost as far as `modes` say."""
+
+    name: str
+    row: int
+    victims: Victims
+    modes: tuple[str, ...]
+    smallest: int = 1
+    setting: Setting = HARNESSED
+
+    def missing(self) -> str:
+        """See `Fault.missing`."""
+        return ""
+
+    async def strike(self, arena: Arena) -> None:
+        """See `Fault.strike`."""
+        numbers = await self.victims(arena)
+        await cut(arena, numbers, arena.rng.choice(self.modes))
+        await steps.start_again(arena, numbers)
+        await steps.progress(arena)
+
+    async def heal(self, arena: Arena) -> None:
+        """See `Fault.heal`."""
+        await steps.calm(arena)
+
+
+@dataclass(frozen=True)
+class CutBetweenSteps:
+    """The power goes while a name or a write stands open."""
+
+    name: str = "power cut while a name is changed"
+    row: int = 8
+    smallest: int = 1
+    setting: Setting = HARNESSED
+
+    def missing(self) -> str:
+        """See `Fault.missing`."""
+        return ""
+
+    async def strike(self, arena: Arena) -> None:
+        """See `Fault.strike`."""
+        rng, fleet = arena.rng, arena.fleet
+        number = fleet.pick(rng)
+        fleet.may_end[number] = "power cut at a failpoint"
+        control = fleet.control(number)
+        point, mode = rng.choice(MOMENTS), rng.choice(("nothing", "some", "torn"))
+        after = rng.randint(1, 4)
+        await steps.told(partial(control.arm, point, "power", after, mode=mode))
+        if await fleet.ended(number, 3.0) is None:
+            await steps.told(control.disarm)
+            await cut(arena, [number], mode)
+            arena.note(f"{point} was not reached")
+        await steps.start_again(arena, [number])
+        await steps.progress(arena)
+
+    async def heal(self, arena: Arena) -> None:
+        """See `Fault.heal`."""
+        await steps.calm(arena)
+
+
+@dataclass(frozen=True)
+class CutInRecovery:
+    """The power goes again and again while a member recovers from the last time."""
+
+    name: str
+    victims: Victims
+    row: int = 3
+    smallest: int = 1
+    setting: Setting = HARNESSED
+
+    def missing(self) -> str:
+        """See `Fault.missing`."""
+        return ""
+
+    async def strike(self, arena: Arena) -> None:
+        """See `Fault.strike`."""
+        numbers = await self.victims(arena)
+        await cut(arena, numbers, arena.rng.choice(("nothing", "some", "torn")))
+        await asyncio.gather(*(self._stumble(arena, number) for number in numbers))
+        await steps.start_again(arena, numbers, 0.1)
+        await steps.progress(arena)
+
+    async def _stumble(self, arena: Arena, number: int) -> None:
+        rng, fleet = arena.rng, arena.fleet
+        for _ in range(rng.randint(1, 3)):
+            point = rng.choice(RECOVERY)
+            do, after = rng.choice(("power", "power", "kill")), rng.choice((1, 1, 2, 3))
+            fleet.arm_start(number, f"{point}={do}:{after}")
+            fleet.start([number])
+            fleet.may_end[number] = f"{do} {point}"
+            if await fleet.ended(number, 2.0) is None:
+                await cut(arena, [number], "some")
+
+    async def heal(self, arena: Arena) -> None:
+        """See `Fault.heal`."""
+        await steps.calm(arena)
+
+
+LOSING: Final = ("nothing",)
+PARTLY: Final = ("some", "torn", "everything")
+FAULTS: Final[tuple[Fault, ...]] = (
+    CutInRecovery("power cut again and again during recovery", one),
+    CutInRecovery("power cut of everybody during recovery", everybody),
+    PowerCut("power cut of one", 6, one, LOSING),
+    PowerCut("power cut of the leader", 6, leader, LOSING, 3),
+    PowerCut("power cut of a majority", 6, majority, LOSING, 3),
+    PowerCut("power cut of everybody", 6, everybody, LOSING),
+    PowerCut("torn writes of one", 7, one, PARTLY),
+    PowerCut("torn writes of a majority", 7, majority, PARTLY, 3),
+    PowerCut("torn writes of everybody", 7, everybody, PARTLY),
+    CutBetweenSteps(),
+)

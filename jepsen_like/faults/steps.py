@@ -1,0 +1,85 @@
+"""Steps that many faults on harnessed members are made of."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final
+
+from jepsen_like.base import Violation
+
+if TYPE_CHECKING:
+    from jepsen_like.faults.fault import Arena
+
+PROGRESS_S: Final = 30.0  # ten elections on a loaded machine; beyond it the cluster hangs
+REACH_S: Final = 15.0  # until a process that was started listens to its harness
+END_S: Final = 15.0
+POLL_S: Final = 0.02
+KILLED: Final = -9
+
+
+async def until(what: str, reached: Callable[[], bool], limit_s: float) -> None:
+    """Wait. Raises Violation if it does not come about."""
+    deadline = time.monotonic() + limit_s
+    while not reached():
+        if time.monotonic() > deadline:
+            raise Violation(f"{what}: not within {limit_s:.0f} s")
+        await asyncio.sleep(POLL_S)
+
+
+async def progress(arena: Arena, writes: int = 1) -> None:
+    """Wait for further acknowledged writes. Raises Violation if none come."""
+    goal = arena.acknowledged + writes
+    await until("acknowledged writes", lambda: arena.acknowledged >= goal, PROGRESS_S)
+
+
+async def told(call: Callable[[], Awaitable[None]]) -> None:
+    """Tell a harness something; it may still be starting. Raises Violation if it never hears."""
+    deadline = time.monotonic() + REACH_S
+    while True:
+        try:
+            await call()
+        except (FileNotFoundError, ConnectionRefusedError) as error:
+            if time.monotonic() > deadline:
+                raise Violation(f"a harness does not listen: {error}") from error
+            await asyncio.sleep(POLL_S)
+        else:
+            return
+
+
+async def ended(arena: Arena, number: int, statuses: tuple[int, ...], within_s: float) -> None:
+    """Wait for an end that was announced. Raises Violation if it does not come, or differs."""
+    status = await arena.fleet.ended(number, within_s)
+    member = arena.fleet.member(number)
+    if status is None:
+        raise Violation(f"{member.name} did not end within {within_s:.0f} s:\n{member.log_tail()}")
+    if status not in statuses:
+        raise Violation(
+            f"{member.name} ended with {status}, not one of {statuses}:\n{member.log_tail()}"
+        )
+
+
+async def a_leader(arena: Arena) -> int:
+    """Who leads, or somebody if nobody says so."""
+    leader = await arena.fleet.leader()
+    return arena.fleet.pick(arena.rng) if leader is None else leader
+
+
+async def start_again(arena: Arena, numbers: list[int], spread_s: float = 1.0) -> None:
+    """Start members that are down, in any order, at different moments."""
+    arena.rng.shuffle(numbers)
+    for number in numbers:
+        await asyncio.sleep(arena.rng.uniform(0.0, spread_s) ** 2)
+        if number not in arena.fleet.running():
+            arena.fleet.start([number])
+
+
+async def calm(arena: Arena) -> None:
+    """Disarm and mend whatever still listens."""
+    for number in arena.fleet.running():
+        control = arena.fleet.control(number)
+        with contextlib.suppress(OSError):
+            await control.disarm()
+            await control.disk(sync_delay_s=0.0, failing_syncs=0, full=False, short_writes=False)
