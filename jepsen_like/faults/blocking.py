@@ -11,18 +11,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from jepsen_like.base import Violation
 from jepsen_like.faults import power, steps
 from jepsen_like.faults.power import HARNESSED
-from jepsen_like.procs.web import BrokenError, NotSentError, once
 
 if TYPE_CHECKING:
     from jepsen_like.faults.fault import Arena, Fault, Setting
 
 SHORTEST_S: Final = 0.1
 LONGEST_S: Final = 5.0
-STORM_TERMS: Final = 6  # one election may be split once or twice; a storm goes on and on
-ASK_S: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -41,7 +37,7 @@ class Blocked:
 
     async def strike(self, arena: Arena) -> None:
         """See `Fault.strike`."""
-        before = await highest_term(arena)
+        before = await steps.highest_term(arena)
         seconds = SHORTEST_S * (LONGEST_S / SHORTEST_S) ** arena.rng.random()
         numbers = await self.victims(arena)
         for number in numbers:
@@ -49,9 +45,8 @@ class Blocked:
         arena.note(f"blocked for {seconds:.1f} s")
         await asyncio.sleep(seconds)
         await steps.progress(arena)
-        after = await highest_term(arena)
-        if after - before > STORM_TERMS:
-            raise Violation(f"{after - before} terms in a pause of {seconds:.1f} s")
+        after = await steps.highest_term(arena)
+        steps.no_storm(before, after, f"a pause of {seconds:.1f} s")
 
     async def heal(self, arena: Arena) -> None:
         """See `Fault.heal`: it ends by itself."""
@@ -93,18 +88,6 @@ class StandsStill:
     async def heal(self, arena: Arena) -> None:
         """See `Fault.heal`."""
         await steps.calm(arena)
-
-
-async def highest_term(arena: Arena) -> int:
-    """The highest term that any member knows of."""
-    terms = [0]
-    for number in arena.fleet.running():
-        try:
-            answer = await once(arena.fleet.address(number), "/v2/keys/", ASK_S)
-            terms.append(int(answer.headers.get("x-raft-term", "0")))
-        except (NotSentError, BrokenError, ValueError):
-            continue
-    return max(terms)
 
 
 FAULTS: Final[tuple[Fault, ...]] = (

@@ -88,7 +88,7 @@ class KilledAtPoints:
         self._name = name
         self._points = points
         self._smallest = smallest
-        self._turn = 0
+        self._deck: list[str] = []
 
     @property
     def name(self) -> str:
@@ -116,8 +116,10 @@ class KilledAtPoints:
 
     async def strike(self, arena: Arena) -> None:
         """See `Fault.strike`."""
-        point = self._points[self._turn % len(self._points)]
-        self._turn += 1
+        if not self._deck:
+            self._deck = list(self._points)
+            arena.rng.shuffle(self._deck)
+        point = self._deck.pop()
         number = await self._armed(arena, point)
         arena.fleet.may_end[number] = f"killed {point}"
         status = await arena.fleet.ended(number, REACHED_S)

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final
 
 from jepsen_like.base import Violation
+from jepsen_like.procs.web import BrokenError, NotSentError, once
 
 if TYPE_CHECKING:
     from jepsen_like.faults.fault import Arena
@@ -18,6 +19,8 @@ REACH_S: Final = 15.0  # until a process that was started listens to its harness
 END_S: Final = 15.0
 POLL_S: Final = 0.02
 KILLED: Final = -9
+STORM_TERMS: Final = 6  # one election may be split once or twice; a storm goes on and on
+ASK_S: Final = 1.0
 
 
 async def until(what: str, reached: Callable[[], bool], limit_s: float) -> None:
@@ -65,6 +68,24 @@ async def a_leader(arena: Arena) -> int:
     """Who leads, or somebody if nobody says so."""
     leader = await arena.fleet.leader()
     return arena.fleet.pick(arena.rng) if leader is None else leader
+
+
+async def highest_term(arena: Arena) -> int:
+    """The highest term that any member knows of."""
+    terms = [0]
+    for number in arena.fleet.running():
+        try:
+            answer = await once(arena.fleet.address(number), "/v2/keys/", ASK_S)
+            terms.append(int(answer.headers.get("x-raft-term", "0")))
+        except (NotSentError, BrokenError, ValueError):
+            continue
+    return max(terms)
+
+
+def no_storm(before: int, after: int, cause: str) -> None:
+    """Raises Violation if there was election after election between these two terms."""
+    if after - before > STORM_TERMS:
+        raise Violation(f"{after - before} terms because of {cause}")
 
 
 async def start_again(arena: Arena, numbers: list[int], spread_s: float = 1.0) -> None:
