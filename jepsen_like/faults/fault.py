@@ -59,6 +59,14 @@ class Arena(Protocol):
     def acknowledged(self) -> int:
         """How many writes have succeeded so far."""
 
+    @property
+    def pending(self) -> int:
+        """How many writes are under way: sent, and not yet answered."""
+
+    @property
+    def left_s(self) -> float:
+        """How much longer faults may go on in this stage; 0 when it is time to end."""
+
     def note(self, text: str) -> None:
         """Put a moment on the timeline of the report."""
 

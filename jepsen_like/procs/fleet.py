@@ -19,11 +19,13 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Final, Self
 
 from benchmarks.members import KVRAFT, LOCALHOST, Member, free_ports, release_ports
 from jepsen_like.base import Violation
+from jepsen_like.faults.clocks import Clocks
 from jepsen_like.faults.fault import Disk, Setting, Wires
+from jepsen_like.faults.namespaces import Namespaces
 from jepsen_like.member.control import Control
 from jepsen_like.procs.disks import SmallDisks
 from jepsen_like.procs.web import BrokenError, NotSentError, once
@@ -33,35 +35,6 @@ LIVES_PER_MEMBER: Final = 1000
 HARNESSED: Final = (sys.executable, "-m", "jepsen_like.member")
 # A joining member gives up when everybody was down, or behind; it is started again then.
 TOO_EARLY: Final = ("could not retrieve cluster information", "member count is unequal")
-
-
-class Wiring(Protocol):
-    """How members reach each other, where that is not plainly through this machine's loopback."""
-
-    def add(self, number: int, peer_port: int) -> None:
-        """A further member, which will listen for the others at this port of its host."""
-
-    def host(self, number: int) -> str:
-        """The address that it binds."""
-
-    def prefix(self, number: int) -> tuple[str, ...]:
-        """What its command line begins with."""
-
-    def peer_url(self, number: int) -> str:
-        """Where the others have to call it."""
-
-    def close(self) -> None:
-        """Undo everything."""
-
-
-class Clocks(Protocol):
-    """Wall clocks of members."""
-
-    def environment(self, number: int) -> dict[str, str]:
-        """What gives a member a clock of its own."""
-
-    def close(self) -> None:
-        """Undo everything."""
 
 
 class Fleet:
@@ -97,8 +70,8 @@ class Fleet:
         self._undo = contextlib.ExitStack()
         self._sockets = self._socket_directory()
         self.disks = self._small_disks()
-        self.wires: Wiring | None = self._wiring(size)
-        self.clocks: Clocks | None = self._own_clocks()
+        self.wires = self._wiring()
+        self.clocks = self._own_clocks()
         for _ in range(size):
             self.present.append(self.add())
         initial = self.initial_cluster()
@@ -198,8 +171,8 @@ class Fleet:
         number = len(self.members)
         client_port, peer_port = free_ports(2)
         host = LOCALHOST
-        if self.wires is not None:
-            self.wires.add(number, peer_port)
+        if isinstance(self.wires, Namespaces):
+            self.wires.add(number)
             host = self.wires.host(number)
         directory = self.directory if self.disks is None else self.disks.add(number)
         ports = client_port, peer_port
@@ -207,10 +180,8 @@ class Fleet:
         member.log_file = self.directory / f"m{number + 1}.log"
         member.extra_flags = self._flags
         member.initial_cluster_state = "existing"
-        if self.wires is not None:
+        if isinstance(self.wires, Namespaces):
             member.prefix = self.wires.prefix(number)
-            member.listen_peer_url = member.peer_url
-            member.peer_url = self.wires.peer_url(number)
         if self.clocks is not None:
             member.environment = self.clocks.environment(number)
         self.members.append(member)
@@ -341,12 +312,18 @@ class Fleet:
         self._undo.callback(disks.close)
         return disks
 
-    def _wiring(self, size: int) -> Wiring | None:
+    def _wiring(self) -> Namespaces | None:
         if self.setting.wires is Wires.LOOPBACK:
             return None
-        raise ValueError(f"no {self.setting.wires} for {size} members yet")
+        if self.setting.wires is Wires.NAMESPACES:
+            hosts = Namespaces(0)
+            self._undo.callback(hosts.close)
+            return hosts
+        raise ValueError(f"no {self.setting.wires} yet")
 
     def _own_clocks(self) -> Clocks | None:
         if not self.setting.own_clocks:
             return None
-        raise ValueError("no clocks of their own yet")
+        clocks = Clocks(self.directory)
+        self._undo.callback(clocks.close)
+        return clocks

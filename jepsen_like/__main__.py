@@ -1,0 +1,61 @@
+"""`python -m jepsen_like`: everything that looks for a broken promise, under one command.
+
+Each subcommand is a module with `add_arguments(parser)` and `run(options) -> exit status`, loaded
+only when it is asked for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import difflib
+import importlib
+import sys
+from typing import Final
+
+PROGRAM: Final = "python -m jepsen_like"
+WRONG_USE: Final = 2
+
+# name -> (module, what it does)
+COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "run": ("jepsen_like.campaign.command", "strike real members, judge every answer"),
+    "faults": ("jepsen_like.campaign.listing", "the fault matrix, and what can run here"),
+    "probe": ("jepsen_like.faults.probes", "what this machine allows"),
+}
+
+EXAMPLES: Final = """\
+examples:
+  python -m jepsen_like run --minutes 30      the fault matrix on clusters of 1, 3 and 5
+  python -m jepsen_like run --fault 'kill the leader' --members 3 --seconds 20
+  python -m jepsen_like COMMAND --help        what a command does, and its options
+
+exit status: 0 passed, 1 a promise was broken, 2 wrong use, 3 no verdict"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command; returns the exit status."""
+    words = sys.argv[1:] if arguments is None else arguments
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if words else WRONG_USE
+    name, *rest = words
+    if name not in COMMANDS:
+        near = difflib.get_close_matches(name, COMMANDS)
+        hint = f"; did you mean {' or '.join(near)}?" if near else ""
+        print(f"{PROGRAM}: no command is called {name!r}{hint}", file=sys.stderr)
+        return WRONG_USE
+    module = importlib.import_module(COMMANDS[name][0])
+    parser = argparse.ArgumentParser(prog=f"{PROGRAM} {name}")
+    module.add_arguments(parser)
+    status: int = module.run(parser.parse_args(rest))
+    return status
+
+
+def usage() -> str:
+    """What there is."""
+    lines = [f"usage: {PROGRAM} COMMAND ...", "", "The proof that nothing acknowledged is lost."]
+    lines += ["", "commands:", *(f"  {name:<10} {what}" for name, (_, what) in COMMANDS.items())]
+    return "\n".join([*lines, "", EXAMPLES])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,126 @@
+"""A stage: a trial as a result that is written down. What failed is kept, the rest goes."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import shlex
+import shutil
+import time
+import traceback
+from pathlib import Path
+from typing import Final
+
+from jepsen_like.base import Violation
+from jepsen_like.campaign import figures
+from jepsen_like.campaign.trial import Job, Trial
+from jepsen_like.campaign.verdicts import HARNESS_LOG, all_verdicts
+from jepsen_like.procs.records import save_history
+from jepsen_like.report.result import FAILED, PASSED, SKIPPED, UNKNOWN, Stage, Verdict
+
+COMMAND: Final = "python -m jepsen_like run"
+
+
+def run_stage(job: Job, directory: Path, *, keep: bool = False) -> Stage:
+    """Try it; never raises but for an interruption. `directory` must not exist yet."""
+    fault = job.fault
+    stage = Stage(fault.name, fault.row, job.members, job.seed, UNKNOWN, again=again(job))
+    began_s = time.monotonic()
+    directory.mkdir(parents=True)
+    trial: Trial | None = None
+    try:
+        trial = Trial(job, directory)
+        _carry_out(trial, stage, directory)
+    except Exception as error:
+        _harness_failed(stage, error, directory)
+    finally:
+        if trial is not None:
+            trial.fleet.close()
+    stage.seconds = time.monotonic() - began_s
+    if keep or stage.verdict != PASSED:
+        stage.kept = str(directory)
+        if trial is not None:
+            save_history(directory, trial.recorder.history, trial.watchers)
+    else:
+        shutil.rmtree(directory, ignore_errors=True)
+    return stage
+
+
+def skipped(job: Job, reason: str) -> Stage:
+    """A stage that cannot run on this machine."""
+    return Stage(job.fault.name, job.fault.row, job.members, job.seed, SKIPPED, reason)
+
+
+def again(job: Job) -> str:
+    """The command that repeats a stage."""
+    words = [
+        *("--fault", job.fault.name, "--members", str(job.members), "--seed", str(job.seed)),
+        *("--seconds", f"{job.seconds:.0f}"),
+        *(("--mutant", job.mutant) if job.mutant else ()),
+    ]
+    return f"{COMMAND} {shlex.join(words)}"
+
+
+def place_of(job: Job) -> str:
+    """A name for its directory."""
+    words = re.sub(r"[^a-z0-9]+", "-", job.fault.name.lower()).strip("-")
+    return f"{words}-{job.members}-{job.seed}"
+
+
+def _carry_out(trial: Trial, stage: Stage, directory: Path) -> None:
+    try:
+        asyncio.run(trial.execute())
+    except* Violation as group:
+        texts = [str(error) for error in _leaves(group)]
+        stage.verdicts.append(Verdict("trial", FAILED, "; ".join(texts)))
+    except* Exception as group:
+        _harness_failed(stage, group, directory)
+    _fill_in(stage, trial)
+    if trial.shown is not None:
+        stage.verdicts += all_verdicts(trial, directory)
+    _conclude(stage)
+
+
+def _harness_failed(stage: Stage, error: BaseException, directory: Path) -> None:
+    with (directory / HARNESS_LOG).open("a") as log:
+        traceback.print_exception(error, file=log)
+    first = _leaves(error)[0] if isinstance(error, BaseExceptionGroup) else error
+    text = f"the harness failed, see {HARNESS_LOG}: {first!r}"
+    stage.verdicts.append(Verdict("harness", FAILED, text))
+    _conclude(stage)
+
+
+def _conclude(stage: Stage) -> None:
+    """The worst of all verdicts, and what it was given for."""
+    for worst in (FAILED, UNKNOWN):
+        bad = [each for each in stage.verdicts if each.verdict == worst]
+        if bad:
+            stage.verdict = worst
+            stage.reason = "; ".join(f"{each.checker}: {each.text}" for each in bad)
+            return
+    stage.verdict = PASSED if stage.verdicts else UNKNOWN
+    stage.reason = "" if stage.verdicts else "nobody gave a verdict"
+
+
+def _fill_in(stage: Stage, trial: Trial) -> None:
+    """Everything that is measured."""
+    operations = trial.recorder.history.operations
+    began_ns, ended_ns = trial.began_ns or trial.ended_ns, trial.ended_ns
+    ends = figures.acknowledged(operations, began_ns, ended_ns)
+    recoveries = figures.recoveries_s(ends, trial.healed_ns)
+    stage.strikes = trial.ground.strikes
+    stage.counts = figures.counts(operations)
+    stage.counts["strikes"] = sum(strike.until_s > strike.at_s for strike in stage.strikes)
+    stage.counts["slowest recovery ms"] = round(1000 * max(recoveries, default=0.0))
+    stage.availability = figures.availability(ends, began_ns, ended_ns)
+    stage.longest_gap_s = figures.longest_gap_s(ends, began_ns, ended_ns)
+    stage.recovered_s = recoveries[-1] if recoveries else 0.0
+    stage.slices = figures.slices(operations, began_ns, ended_ns)
+    stage.latencies_ms = figures.latencies_ms(operations)
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    found: list[BaseException] = []
+    for error in group.exceptions:
+        found += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return found

@@ -1,0 +1,112 @@
+"""All checkers and workloads on one trial, each with its answer.
+
+Everybody is asked, also after one has found something: what a second checker says of the same
+history helps to understand the first. A checker that fails itself gives no pass either.
+"""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from jepsen_like.base import Violation
+from jepsen_like.campaign import figures
+from jepsen_like.campaign.trial import RECOVERY_LIMIT_S, Trial
+from jepsen_like.check.coverage import merge
+from jepsen_like.check.explain import silent_indexes
+from jepsen_like.procs.verdict import check_all
+from jepsen_like.report.result import FAILED, PASSED, UNKNOWN, Verdict
+
+MIN_WRITES: Final = 50  # fewer prove nothing
+TRACEBACK: Final = "Traceback (most recent call last)"
+HARNESS_LOG: Final = "harness.txt"
+"""In the directory of a stage: where the harness itself failed."""
+
+
+def all_verdicts(trial: Trial, directory: Path) -> list[Verdict]:
+    """What everybody says of a trial that has come to its end."""
+    asked: dict[str, Callable[[], Verdict]] = {
+        "one order": lambda: _order(trial),
+        "convergence": lambda: _convergence(trial),
+        "progress": lambda: _progress(trial),
+        "logs": lambda: _logs(trial),
+    }
+    found = [asking(directory, name, ask) for name, ask in asked.items()]
+    return [*found, *_workloads(trial, directory)]
+
+
+def asking(directory: Path, name: str, ask: Callable[[], Verdict]) -> Verdict:
+    """One answer, whatever happens."""
+    try:
+        return ask()
+    except Violation as violation:
+        return Verdict(name, FAILED, str(violation))
+    except Exception as error:
+        with (directory / HARNESS_LOG).open("a") as log:
+            traceback.print_exception(error, file=log)
+        return Verdict(name, UNKNOWN, f"the checker failed: {error!r}")
+
+
+def _order(trial: Trial) -> Verdict:
+    assert trial.shown is not None
+    coverage = merge([session for watcher in trial.watchers for session in watcher.sessions])
+    operations = trial.recorder.history.operations
+    explanation = check_all(operations, coverage, json.loads(trial.shown.body))
+    silent = silent_indexes(explanation, trial.shown.store_index)
+    told = (
+        f"{len(explanation.by_index)} changes explained, {explanation.unknown_but_done()} of them "
+        f"of unknown outcome; {len(coverage.events)} seen by watchers, "
+        f"{silent['bookkeeping']} indexes of the server itself"
+    )
+    if silent["unseen"]:
+        return Verdict("one order", UNKNOWN, f"{silent['unseen']} indexes seen by nobody; {told}")
+    return Verdict("one order", PASSED, told)
+
+
+def _convergence(trial: Trial) -> Verdict:
+    assert trial.shown is not None
+    return Verdict(
+        "convergence",
+        PASSED,
+        f"all {trial.fleet.size} members show the same at store index {trial.shown.store_index}, "
+        f"{trial.shown.seconds:.1f} s after the last write",
+    )
+
+
+def _progress(trial: Trial) -> Verdict:
+    operations = trial.recorder.history.operations
+    ends = figures.acknowledged(operations, trial.began_ns, trial.ended_ns)
+    recoveries = figures.recoveries_s(ends, trial.healed_ns)
+    longest = max(recoveries, default=0.0)
+    text = (
+        f"{len(ends)} writes; {len(recoveries)} times waited for, {longest:.1f} s at most "
+        f"(promised: {RECOVERY_LIMIT_S:.0f} s)"
+    )
+    return Verdict("progress", PASSED if len(ends) >= MIN_WRITES else UNKNOWN, text)
+
+
+def _logs(trial: Trial) -> Verdict:
+    files = [member.log_file for member in trial.fleet.members if member.log_file.exists()]
+    lines = 0
+    for file in files:
+        text = file.read_text(errors="replace")
+        lines += text.count("\n")
+        if TRACEBACK in text:
+            begin = text.index(TRACEBACK)
+            raise Violation(f"{file.name}: {text[begin : begin + 2000]}")
+    return Verdict("logs", PASSED, f"{lines} lines of {len(files)} members, no traceback")
+
+
+def _workloads(trial: Trial, directory: Path) -> Iterator[Verdict]:
+    try:
+        findings = trial.load.check()
+    except Exception as error:
+        with (directory / HARNESS_LOG).open("a") as log:
+            traceback.print_exception(error, file=log)
+        yield Verdict("workloads", UNKNOWN, f"the check failed: {error!r}")
+        return
+    for name, finding in findings.items():
+        yield Verdict(f"workload {name}", finding.verdict, finding.text)
