@@ -17,8 +17,8 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help venv run test fmt lint types layering unit test-slow scenarios conformance \
-        integration etcdctl-diff sim mutants crash changing rolling watching migrate bench recovery coldstart cover \
-        docs examples upgrade clean
+        integration etcdctl-diff sim mutants crash changing rolling watching migrate bench recovery \
+        coldstart cover docs examples upgrade clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -8,13 +8,19 @@ from jepsen_like.base import SECOND_NS, Violation
 from jepsen_like.check.history import Operation
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from jepsen_like.check.agreed import AgreedLog, Applied
+    from jepsen_like.check.evidence import Moment
+    from jepsen_like.check.explain import Explanation
+    from jepsen_like.check.model import Change, Model
 
 TTL_DRIFT: Final = 0.011  # two clocks, each off by up to MAX_DRIFT_PPM, and rounding
 # wall clocks are that far apart when a whole cluster starts again
 TTL_SLACK_NS: Final = 450_000_000
+# a write that took long, one sync period, and a machine that does much else
+LATE_NS: Final = 4 * SECOND_NS
+RECOVERY_NS: Final = 10 * SECOND_NS  # after a fault, until a leader is sure to do its work again
 
 
 def check_ttls(
@@ -59,3 +65,52 @@ def check_expired(agreed: AgreedLog, paths: Iterable[bytes]) -> None:
         node = agreed.model.nodes.get(path)
         if node is not None and node.expiration_ns:
             raise Violation(f"{path!r} is still there although the cluster is healthy: {node}")
+
+
+def check_expiries(
+    explanation: Explanation, model: Model, moments: Sequence[Moment], skew_ns: int
+) -> int:
+    """The same from the outside: what watchers saw go, and when; the latest one in nanoseconds.
+
+    `model` is that of `replay`: an expiration is the moment of the request and the ttl. What
+    is late is a finding where no fault lasted, or had ended shortly before.
+    """
+    latest_ns = 0
+    for change in model.changes:
+        seen = explanation.expiries.get(change.index)
+        if seen is None or seen.at_ns < 0 or change.previous is None:
+            continue
+        due_ns = change.previous.expiration_ns
+        ttl_ns = due_ns - _asked_ns(explanation, change)
+        late_ns = seen.at_ns - due_ns
+        if late_ns < -TTL_DRIFT * ttl_ns - TTL_SLACK_NS - skew_ns:
+            raise Violation(
+                f"{change.path!r} expired {-late_ns / SECOND_NS:.3f} s early, at index "
+                f"{change.index}"
+            )
+        if not _disturbed(moments, due_ns - RECOVERY_NS, seen.at_ns):
+            latest_ns = max(latest_ns, late_ns)
+            if late_ns > LATE_NS + skew_ns:
+                raise Violation(
+                    f"{change.path!r} expired {late_ns / SECOND_NS:.3f} s late, at index "
+                    f"{change.index}, with no fault in force"
+                )
+    return latest_ns
+
+
+def _asked_ns(explanation: Explanation, change: Change) -> int:
+    assert change.previous is not None
+    operation = explanation.by_index.get(change.previous.modified)
+    return operation.invoked_ns if operation is not None else change.previous.expiration_ns
+
+
+def _disturbed(moments: Sequence[Moment], from_ns: int, until_ns: int) -> bool:
+    return any(one.from_ns <= until_ns and from_ns <= one.until_ns for one in moments)
+
+
+def check_overdue(model: Model, final_ns: int, skew_ns: int) -> None:
+    """At the end, when all has been well for a while, nothing is left whose time is up."""
+    for path, node in model.nodes.items():
+        if node.expiration_ns and node.expiration_ns + LATE_NS + skew_ns < final_ns:
+            overdue_s = (final_ns - node.expiration_ns) / SECOND_NS
+            raise Violation(f"{path!r} should have expired {overdue_s:.3f} s ago, and is there")
