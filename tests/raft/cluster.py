@@ -169,6 +169,7 @@ class Cluster:
     def leader(self) -> RaftCore:
         """The leader of the latest term."""
         leaders = [host.core for host in self.up() if host.core.role is Role.LEADER]
+        assert leaders, "nobody leads"
         return max(leaders, key=lambda core: core.term)
 
     def up(self) -> list[Host]:
