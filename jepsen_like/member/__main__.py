@@ -121,14 +121,13 @@ def _keep_entries(number: int) -> None:
 
 def _plant(name: str) -> None:
     """The production code with this bug, for as long as the process lives."""
-    from jepsen_like.mutants import MUTANTS
+    from jepsen_like.mutants.mutant import plant
+    from jepsen_like.mutants.registry import by_name
 
-    for mutant in MUTANTS:
-        if mutant.name == name:
-            for owner, attribute, value in mutant.patches():
-                setattr(owner, attribute, value)
-            return
-    raise SystemExit(f"no mutant {name!r}")
+    try:
+        plant(by_name(name).patches)
+    except KeyError:
+        raise SystemExit(f"no mutant {name!r}") from None
 
 
 def _parse(own: list[str]) -> argparse.Namespace:

@@ -53,13 +53,19 @@ class Mutant(NamedTuple):
     """Each of them catches it by itself."""
 
 
-@contextmanager
-def planted(patches: Callable[[], list[Patch]]) -> Iterator[None]:
-    """The production code with these patches."""
+def plant(patches: Callable[[], list[Patch]]) -> list[Patch]:
+    """Change the production code for good; returns the patches that would undo it."""
     made = patches()
     kept = [(owner, name, owner.__dict__[name]) for owner, name, _ in made]
     for owner, name, value in made:
         setattr(owner, name, value)
+    return kept
+
+
+@contextmanager
+def planted(patches: Callable[[], list[Patch]]) -> Iterator[None]:
+    """The production code with these patches."""
+    kept = plant(patches)
     try:
         yield
     finally:

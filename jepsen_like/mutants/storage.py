@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from jepsen_like.member.lossy import LossyFiles
 from jepsen_like.mutants.mutant import Case, Mutant, Patch, Simulated, power_cuts
 from jepsen_like.mutants.shapes import ROUGH
 from jepsen_like.sim.disk import DiskFiles
@@ -19,7 +20,10 @@ def _cut_at_first_bad_crc() -> list[Patch]:
 
 
 def _no_sync() -> list[Patch]:
-    return [(DiskFiles, "sync", lambda files, handle: files._disk.call())]
+    return [
+        (files, "sync", lambda files, handle: files._disk.call())
+        for files in (DiskFiles, LossyFiles)  # simulated, and under a real member
+    ]
 
 
 def _no_directory_sync() -> list[Patch]:
