@@ -29,6 +29,7 @@ SCENARIO: Final = "tests/scenarios"
 CRASH: Final = "tests/storage/test_crash.py"
 RECOVER: Final = "tests/storage/test_recover.py"
 SITUATION: Final = "tests/sim/test_scenarios.py"
+DATADIR: Final = "tests/storage/test_datadir.py"
 CUTS: Final = f"{CRASH}::test_a_power_cut_at_any_call_loses_nothing_promised"
 
 
@@ -123,7 +124,7 @@ BUGS: Final = (
         (
             f"{RAFT}::test_hard_state_saved_but_snapshot_not",
             CUTS,
-            "tests/storage/test_datadir.py::test_a_term_may_not_be_known_only_to_a_received_snapshot",
+            f"{DATADIR}::test_a_term_may_not_be_known_only_to_a_received_snapshot",
         ),
         ("state before snapshot",),
         "the record that adopts a snapshot carries the hard state",
@@ -138,7 +139,7 @@ BUGS: Final = (
         "checksum across purged segments",
         (
             CUTS,
-            "tests/storage/test_datadir.py::test_purge_keeps_two_snapshots_and_the_log_of_the_older",
+            f"{DATADIR}::test_purge_keeps_two_snapshots_and_the_log_of_the_older",
             f"{RECOVER}::test_reading_begins_at_the_last_segment_that_can_hold_the_next_entry",
         ),
         ("chain from the first segment",),
@@ -155,7 +156,7 @@ BUGS: Final = (
         (
             f"{RAFT}::test_two_quick_snapshots",
             f"{SCENARIO}/two_quick_snapshots.txt",
-            "tests/storage/test_datadir.py::test_two_writers_of_one_snapshot_do_not_share_a_file",
+            f"{DATADIR}::test_two_writers_of_one_snapshot_do_not_share_a_file",
             CUTS,
         ),
         ("second snapshot forgotten", "one temporary file"),
