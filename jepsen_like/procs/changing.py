@@ -12,8 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import http.client
-import json
 import random
 import shutil
 import subprocess
@@ -22,21 +20,17 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, Final
-from urllib.parse import urlsplit
 
-from benchmarks.members import Member, free_ports
+from benchmarks.members import free_ports
 from jepsen_like.base import Violation
 from jepsen_like.procs import crash
+from jepsen_like.procs.changes import RETRY_S, STEP_S, Changes
 from jepsen_like.procs.clients import Recorder
 from jepsen_like.procs.fleet import Fleet
 from jepsen_like.procs.watchers import Watcher
 
-STEP_S: Final = 60.0  # until a change has to be made, a member has to have joined or ended
-ANSWER_S: Final = 9.0  # longer than a member takes to say that it does not know
-RETRY_S: Final = 0.1
 REFUSED_S: Final = 30.0  # until a member without its disk has to have given up
 BOOTSTRAPPED: Final = "already been bootstrapped"
-ASK_AGAIN: Final = (404, 409, 410, 500, 503)  # not now, or it is done already
 LARGEST: Final = 5
 SMALLEST: Final = 3
 
@@ -54,7 +48,7 @@ class Operator:
         self._fleet = fleet
         self._recorder = recorder
         self._rng = rng
-        self._on_join = on_join
+        self._changes = Changes(fleet, rng, on_join)
         self.done: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
         self._unmoved = set(fleet.present)
@@ -99,12 +93,12 @@ class Operator:
     # --- scenarios ----------------------------------------------------------------------
 
     async def _add(self) -> None:
-        number = await self._added()
+        number = await self._changes.added()
         self._fleet.start([number])
 
     async def _add_and_kill_it(self) -> None:
         """Killed again and again while it joins, without ever losing its disk."""
-        number = await self._added()
+        number = await self._changes.added()
         for _ in range(self._rng.randint(1, 5)):
             self._fleet.start([number])
             await asyncio.sleep(self._rng.uniform(0.1, 1.6))
@@ -114,41 +108,41 @@ class Operator:
     async def _add_and_kill_the_leader(self) -> None:
         number = self._fleet.add()
         with self._strike(self._leader_down):
-            await self._add_to(number)
+            await self._changes.add_to(number)
         self._fleet.start([number])
         if self._rng.random() < 0.5:
             await asyncio.sleep(self._rng.uniform(0.2, 1.2))
             await self._leader_down()
 
     async def _remove(self) -> None:
-        await self._removed(self._fleet.pick(self._rng))
+        await self._changes.removed(self._fleet.pick(self._rng))
 
     async def _remove_the_leader(self) -> None:
         leader = await self._fleet.leader()
         number = self._fleet.pick(self._rng) if leader not in self._fleet.present else leader
         assert number is not None
-        await self._removed(number)
+        await self._changes.removed(number)
 
     async def _remove_and_kill_the_leader(self) -> None:
         number = self._fleet.pick(self._rng)
         if self._rng.random() < 0.5:
             with self._strike(self._leader_down):
-                await self._removed(number)
+                await self._changes.removed(number)
         else:
-            await self._removed(number)
+            await self._changes.removed(number)
             await self._leader_down()
 
     async def _remove_the_absent(self) -> None:
         number = self._fleet.pick(self._rng)
         await self._fleet.kill([number])
-        await self._removed(number)
+        await self._changes.removed(number)
         await asyncio.sleep(self._rng.uniform(0.0, 2.0))
         self._fleet.start([number])
 
     async def _remove_and_kill_it(self) -> None:
         """The removed one is killed in its last moments, and started again later."""
         number = self._fleet.pick(self._rng)
-        await self._removed(number)
+        await self._changes.removed(number)
         await asyncio.sleep(self._rng.uniform(0.0, 0.4))
         if self._fleet.member(number).process is not None:
             await self._fleet.kill([number])
@@ -158,7 +152,7 @@ class Operator:
     async def _remove_the_paused(self) -> None:
         number = self._fleet.pick(self._rng)
         self._fleet.pause(number)
-        await self._removed(number)
+        await self._changes.removed(number)
         await asyncio.sleep(self._rng.uniform(0.0, 3.0))
         self._fleet.resume(number)
 
@@ -167,7 +161,7 @@ class Operator:
         fleet = self._fleet
         number = fleet.pick(self._rng)
         member = fleet.member(number)
-        target = await self._id_of(number)
+        target = await self._changes.id_of(number)
         url = f"http://127.0.0.1:{free_ports(1)[0]}"
 
         def moved(members: list[dict[str, Any]]) -> bool:
@@ -175,7 +169,7 @@ class Operator:
 
         strike = self._leader_down if self._rng.random() < 0.5 else self._nothing
         with self._strike(strike):
-            await self._change("PUT", "/" + target, {"peerURLs": [url]}, moved)
+            await self._changes.change("PUT", "/" + target, {"peerURLs": [url]}, moved)
         await self._settle_strikes()
         member.peer_url = url
         self._unmoved.discard(number)
@@ -190,7 +184,7 @@ class Operator:
         shutil.rmtree(member.data_dir)
         kept = member.initial_cluster_state, member.initial_cluster
         member.initial_cluster_state = "new" if number in self._unmoved else "existing"
-        member.initial_cluster = self._initial_cluster()
+        member.initial_cluster = self._fleet.initial_cluster()
         member.start()
         assert member.process is not None
         try:
@@ -201,7 +195,7 @@ class Operator:
             raise Violation(f"{member.name}, its disk lost, ended: {code}\n{member.log_tail()}")
         member.process = None
         member.initial_cluster_state, member.initial_cluster = kept
-        await self._removed(number)
+        await self._changes.removed(number)
         await self._add()
 
     async def _all_at_once(self) -> None:
@@ -209,7 +203,7 @@ class Operator:
         adds = len(fleet.present) < LARGEST
         number = fleet.add() if adds else fleet.pick(self._rng)
         with self._strike(self._all_down):
-            await (self._add_to(number) if adds else self._removed(number))
+            await (self._changes.add_to(number) if adds else self._changes.removed(number))
         if adds:
             fleet.start([number])
 
@@ -217,7 +211,7 @@ class Operator:
         """One is lost for good; while its successor joins, the leader is killed, too."""
         number = self._fleet.pick(self._rng)
         await self._fleet.kill([number])
-        await self._removed(number)
+        await self._changes.removed(number)
         await self._add()
         await asyncio.sleep(self._rng.uniform(0.0, 1.5))
         await self._leader_down()
@@ -264,100 +258,6 @@ class Operator:
             await asyncio.sleep(self._rng.uniform(0.0, 0.5))
             self._fleet.start([number])
 
-    # --- changes ------------------------------------------------------------------------
-
-    def _initial_cluster(self, *more: int) -> str:
-        members = [self._fleet.member(number) for number in (*self._fleet.present, *more)]
-        return ",".join(f"{member.name}={member.peer_url}" for member in members)
-
-    async def _added(self) -> int:
-        number = self._fleet.add()
-        await self._add_to(number)
-        return number
-
-    async def _add_to(self, number: int) -> None:
-        fleet = self._fleet
-        member = fleet.member(number)
-
-        def there(members: list[dict[str, Any]]) -> bool:
-            return any(one["peerURLs"] == [member.peer_url] for one in members)
-
-        await self._change("POST", "", {"peerURLs": [member.peer_url]}, there)
-        member.initial_cluster = self._initial_cluster(number)
-        fleet.present.append(number)
-        self._on_join(number)
-
-    async def _removed(self, number: int) -> None:
-        target = await self._id_of(number)
-
-        def away(members: list[dict[str, Any]]) -> bool:
-            return all(one["id"] != target for one in members)
-
-        self._fleet.leaving.add(number)
-        self._fleet.present.remove(number)
-        await self._change("DELETE", "/" + target, None, away)
-
-    async def _id_of(self, number: int) -> str:
-        url = self._fleet.member(number).peer_url
-        for one in await self._members():
-            if one["peerURLs"] == [url]:
-                return str(one["id"])
-        raise Violation(f"the member at {url} is not listed")
-
-    async def _members(self) -> list[dict[str, Any]]:
-        """The members as whoever leads has them, behind a linearizable read."""
-        deadline = asyncio.get_running_loop().time() + STEP_S
-        while True:
-            for number in self._fleet.present:
-                if number in self._fleet.paused or number not in self._fleet.running():
-                    continue
-                member = self._fleet.member(number)
-                with contextlib.suppress(OSError):
-                    read = await asyncio.to_thread(
-                        member.call, "GET", "/v2/keys/?quorum=true", None, 3.0
-                    )
-                    if read.status != 200:
-                        continue
-                    answer = await asyncio.to_thread(member.call, "GET", "/v2/members", None, 3.0)
-                    if answer.status == 200:
-                        found: list[dict[str, Any]] = answer.body["members"]
-                        return found
-            if asyncio.get_running_loop().time() > deadline:
-                raise Violation(f"nobody lists the members for {STEP_S:.0f} s")
-            await asyncio.sleep(RETRY_S)
-
-    async def _change(
-        self,
-        method: str,
-        rest: str,
-        body: dict[str, Any] | None,
-        made: Callable[[list[dict[str, Any]]], bool],
-    ) -> None:
-        """Ask until it is made; what came of a lost answer is looked up first."""
-        deadline = asyncio.get_running_loop().time() + STEP_S
-        last: Any = None
-        fleet = self._fleet
-        while asyncio.get_running_loop().time() < deadline:
-            running = [n for n in fleet.running() if n in fleet.present and n not in fleet.paused]
-            if running:
-                via = fleet.member(self._rng.choice(running))
-                try:
-                    last = await asyncio.to_thread(ask, via, method, rest, body)
-                except OSError as error:
-                    last = error
-                else:
-                    status = last[0]
-                    if status in (200, 201, 204):
-                        if not made(await self._members()):
-                            raise Violation(f"{method} {rest}: {last}, but it is not there")
-                        return
-                    if status not in ASK_AGAIN:
-                        raise Violation(f"{method} {rest}: {last}")
-                if made(await self._members()):
-                    return
-            await asyncio.sleep(RETRY_S)
-        raise Violation(f"{method} {rest}: not made within {STEP_S:.0f} s; last: {last!r}")
-
     # --- between scenarios --------------------------------------------------------------
 
     async def _calm(self) -> None:
@@ -378,7 +278,7 @@ class Operator:
                 reasons.append(f"{staying} do not end although removed")
             if self._recorder.acknowledged < goal:
                 reasons.append("no write is acknowledged")
-            listed = await self._members()
+            listed = await self._changes.members()
             if len(listed) != len(fleet.present) or not all(one["name"] for one in listed):
                 reasons.append(f"members: {listed}")
             if not reasons:
@@ -386,21 +286,6 @@ class Operator:
             if asyncio.get_running_loop().time() > deadline:
                 raise Violation(f"after {STEP_S:.0f} s: {'; '.join(reasons)}")
             await asyncio.sleep(RETRY_S)
-
-
-def ask(via: Member, method: str, rest: str, body: dict[str, Any] | None) -> tuple[int, bytes]:
-    """One request about members. Raises OSError when there is no answer."""
-    connection = http.client.HTTPConnection(urlsplit(via.client_url).netloc, timeout=ANSWER_S)
-    try:
-        headers = {} if body is None else {"Content-Type": "application/json"}
-        data = None if body is None else json.dumps(body)
-        connection.request(method, "/v2/members" + rest, data, headers)
-        answer = connection.getresponse()
-        return answer.status, answer.read()
-    except http.client.HTTPException as error:
-        raise ConnectionError(repr(error)) from error
-    finally:
-        connection.close()
 
 
 class Run(crash.Run):
