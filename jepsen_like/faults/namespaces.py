@@ -52,11 +52,11 @@ class Namespaces:
     All methods that change something block for some milliseconds and raise NetworkError.
     """
 
-    def __init__(self, size: int) -> None:
-        """With hosts for members 0 to `size` - 1."""
+    def __init__(self) -> None:
+        """Without hosts at first."""
         remove_stale()
         self._number, self._lock = _take_number()
-        self._members: list[int] = []
+        self._peer_ports: dict[int, int] = {}
         self._cuts: dict[int, set[Cut]] = {}
         self._changing = threading.Lock()
         try:
@@ -65,8 +65,6 @@ class Namespaces:
                 f"addr add {self.client_host}/24 dev {self.bridge}",
                 f"link set {self.bridge} up",
             )
-            for number in range(size):
-                self.add(number)
         except BaseException:
             self.close()
             raise
@@ -104,12 +102,15 @@ class Namespaces:
         """The name of the namespace of a member."""
         return f"{self.bridge}n{number}"
 
-    def add(self, number: int) -> None:
-        """A host for one more member; nothing if there is one."""
-        if number in self._members:
-            return
+    def peer_url(self, number: int) -> str:
+        """Where other members call this one."""
+        return f"http://{self.host(number)}:{self._peer_ports[number]}"
+
+    def add(self, number: int, peer_port: int) -> None:
+        """A host for one more member, which will listen for the others at this port."""
         assert 0 <= number < _MAX_MEMBERS
-        self._members.append(number)
+        assert number not in self._peer_ports
+        self._peer_ports[number] = peer_port
         name, link = self.namespace(number), f"{self.bridge}v{number}"
         _ip(
             f"netns add {name}",
@@ -128,7 +129,7 @@ class Namespaces:
         if self._lock < 0:
             return
         _remove(self._number)
-        self._members.clear()
+        self._peer_ports.clear()
         os.close(self._lock)
         self._lock = -1
 

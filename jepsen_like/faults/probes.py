@@ -5,12 +5,13 @@ A fault that needs what is missing is skipped with that sentence; it never just 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -22,10 +23,11 @@ if TYPE_CHECKING:
     import argparse
 
 _TIMEOUT_S: Final = 20.0
+_PORT: Final = 2380
 _CONNECT: Final = """
 import socket, sys
-with socket.create_server((sys.argv[1], 0)) as server:
-    print(server.getsockname()[1], flush=True)
+with socket.create_server((sys.argv[1], int(sys.argv[2]))) as server:
+    print("ready", flush=True)
     server.settimeout(10)
     server.accept()
 """
@@ -64,24 +66,32 @@ def _namespaces() -> str:
     if shutil.which("ip") is None:
         return "there is no `ip` (Debian: iproute2)"
     try:
-        with Namespaces(2) as network:
+        with _two_hosts() as network:
             return _unconnected(network)
     except NetworkError as error:
         return f"no network namespaces: {error}"
 
 
+@contextlib.contextmanager
+def _two_hosts() -> Iterator[Namespaces]:
+    with Namespaces() as network:
+        for number in range(2):
+            network.add(number, _PORT)
+        yield network
+
+
 def _unconnected(network: Namespaces) -> str:
     """Why one host does not reach the other."""
     server = subprocess.Popen(
-        [*network.prefix(0), sys.executable, "-c", _CONNECT, network.host(0)],
+        [*network.prefix(0), sys.executable, "-c", _CONNECT, network.host(0), str(_PORT)],
         stdout=subprocess.PIPE,
         text=True,
     )
     with server:
         assert server.stdout is not None
-        port = server.stdout.readline().strip()
+        server.stdout.readline()
         call = "import socket, sys; socket.create_connection((sys.argv[1], sys.argv[2]), 5)"
-        caller = [*network.prefix(1), sys.executable, "-c", call, network.host(0), port]
+        caller = [*network.prefix(1), sys.executable, "-c", call, network.host(0), str(_PORT)]
         done = subprocess.run(caller, capture_output=True, check=False, timeout=_TIMEOUT_S)
         server.kill()
     return "" if done.returncode == 0 else "namespaces on a bridge do not reach each other"
@@ -93,7 +103,7 @@ def _iptables() -> str:
     if shutil.which("iptables-restore") is None:
         return "there is no iptables (Debian: iptables)"
     try:
-        with Namespaces(2) as network:
+        with _two_hosts() as network:
             network.cut(0, 1, answers=False)
             network.cut_client(0)
     except NetworkError as error:

@@ -22,7 +22,8 @@ PORT = 2380
 CRASHING = """
 import os, subprocess, sys
 from jepsen_like.faults.namespaces import Namespaces
-network = Namespaces(2)
+network = Namespaces()
+network.add(1, 2380)
 quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 sleeper = subprocess.Popen([*network.prefix(1), "sleep", "600"], **quiet)
 print(network.bridge, sleeper.pid, flush=True)
@@ -32,7 +33,9 @@ os._exit(1)
 
 @pytest.fixture
 def network() -> Iterator[Namespaces]:
-    with Namespaces(3) as network:
+    with Namespaces() as network:
+        for number in range(3):
+            network.add(number, PORT)
         yield network
 
 
@@ -111,15 +114,17 @@ def test_without_answers_only_what_the_source_opened_stands_still(network: Names
 
 
 def test_hosts_can_be_added(network: Namespaces, sockets: list[socket.socket]) -> None:
-    network.add(3)
-    network.add(3)
+    network.add(3, PORT)
+    assert network.peer_url(3) == f"http://{network.host(3)}:{PORT}"
     with socket_on(network, 3) as added:
         say(sockets[0], added, b"welcome")
         assert added.recv(100) == b"welcome"
 
 
 def test_two_networks_do_not_meet_and_leave_nothing(network: Namespaces) -> None:
-    with Namespaces(2) as other:
+    with Namespaces() as other:
+        for member in range(2):
+            other.add(member, PORT)
         assert other.host(0) != network.host(0)
         other.cut(0, 1)
         with socket_on(network, 0) as near, socket_on(network, 1) as far:
