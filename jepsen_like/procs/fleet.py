@@ -26,6 +26,7 @@ from jepsen_like.base import Violation
 from jepsen_like.faults.clocks import Clocks
 from jepsen_like.faults.fault import Disk, Setting, Wires
 from jepsen_like.faults.namespaces import Namespaces
+from jepsen_like.faults.proxies import Proxies
 from jepsen_like.member.control import Control
 from jepsen_like.procs.disks import SmallDisks
 from jepsen_like.procs.web import BrokenError, NotSentError, once
@@ -172,7 +173,7 @@ class Fleet:
         client_port, peer_port = free_ports(2)
         host = LOCALHOST
         if isinstance(self.wires, Namespaces):
-            self.wires.add(number)
+            self.wires.add(number, peer_port)
             host = self.wires.host(number)
         directory = self.directory if self.disks is None else self.disks.add(number)
         ports = client_port, peer_port
@@ -182,6 +183,8 @@ class Fleet:
         member.initial_cluster_state = "existing"
         if isinstance(self.wires, Namespaces):
             member.prefix = self.wires.prefix(number)
+            member.listen_peer_url = member.peer_url
+            member.peer_url = self.wires.peer_url(number)
         if self.clocks is not None:
             member.environment = self.clocks.environment(number)
         self.members.append(member)
@@ -312,14 +315,12 @@ class Fleet:
         self._undo.callback(disks.close)
         return disks
 
-    def _wiring(self) -> Namespaces | None:
+    def _wiring(self) -> Namespaces | Proxies | None:
         if self.setting.wires is Wires.LOOPBACK:
             return None
-        if self.setting.wires is Wires.NAMESPACES:
-            hosts = Namespaces(0)
-            self._undo.callback(hosts.close)
-            return hosts
-        raise ValueError(f"no {self.setting.wires} yet")
+        wires = Namespaces() if self.setting.wires is Wires.NAMESPACES else Proxies()
+        self._undo.callback(wires.close)
+        return wires
 
     def _own_clocks(self) -> Clocks | None:
         if not self.setting.own_clocks:
