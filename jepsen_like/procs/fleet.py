@@ -172,7 +172,7 @@ class Fleet:
         number = len(self.members)
         client_port, peer_port = free_ports(2)
         host = LOCALHOST
-        if isinstance(self.wires, Namespaces):
+        if self.wires is not None:
             self.wires.add(number, peer_port)
             host = self.wires.host(number)
         directory = self.directory if self.disks is None else self.disks.add(number)
@@ -181,7 +181,7 @@ class Fleet:
         member.log_file = self.directory / f"m{number + 1}.log"
         member.extra_flags = self._flags
         member.initial_cluster_state = "existing"
-        if isinstance(self.wires, Namespaces):
+        if self.wires is not None:
             member.prefix = self.wires.prefix(number)
             member.listen_peer_url = member.peer_url
             member.peer_url = self.wires.peer_url(number)
