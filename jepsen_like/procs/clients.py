@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Final
 
 from jepsen_like.base import Violation
@@ -29,7 +31,8 @@ from kvraft.store.request import Op, Request
 ROOT: Final = b"/c"
 TIMEOUT_S: Final = 2.0
 REFUSED_PAUSE_S: Final = 0.02  # between attempts while nobody listens
-LAST_READ_S: Final = 10.0  # an answer after all faults may be long, and the machine busy
+LAST_ANSWER_S: Final = 10.0  # an answer after all faults may be long, and the machine busy
+LAST_LIMIT_S: Final = 60.0  # until one of a series of attempts must have been answered
 
 REFUSALS: Final = {
     100: "KEY_NOT_FOUND",
@@ -117,36 +120,46 @@ class Client:
 
     async def look_into(
         self, path: bytes, *, quorum: bool = True, recursive: bool = False
-    ) -> tuple[Operation, list[dict[str, Any]]]:
-        """Read a directory: the nodes in it, ascending by name, as the API shows them."""
+    ) -> Operation:
+        """Read a directory: into `listing` what is in it, or into `tree` all that is below it."""
         query = {"sorted": "true"} | ({"recursive": "true"} if recursive else {})
         http = _http_of_read(path, quorum, query)
         operation, document = await self._carry_out(None, path, http, quorum)
-        if operation.outcome is not Outcome.OK:
-            return operation, []
-        nodes: list[dict[str, Any]] = document["node"].get("nodes", [])
-        if recursive:
-            operation.tree = flat(nodes)
-        elif "value" not in document["node"]:
-            operation.listing = [node["key"].encode() for node in nodes]
-        return operation, nodes
+        if operation.outcome is Outcome.OK and "value" not in document["node"]:
+            nodes: list[dict[str, Any]] = document["node"].get("nodes", [])
+            if recursive:
+                operation.tree = flat(nodes)
+            else:
+                operation.listing = [node["key"].encode() for node in nodes]
+        return operation
 
-    async def last_look(
-        self, path: bytes, limit_s: float, *, recursive: bool = False
-    ) -> list[dict[str, Any]]:
-        """What is in a directory in the end, through a quorum; nothing if it is not there.
+    async def last_read(self, path: bytes) -> Operation:
+        """A quorum read after all faults. Raises Violation if nobody answers it."""
+        return await self._insist(partial(self.read, path, quorum=True))
 
-        Asks until it is told. Raises Violation after `limit_s`: all faults are over by then.
+    async def last_look(self, path: bytes) -> dict[bytes, tuple[bytes | None, int]]:
+        """All below a directory after all faults, as `Operation.tree` has it.
+
+        Empty if there is no such directory. Raises Violation if nobody answers.
         """
-        usual_s, self._timeout_s = self._timeout_s, LAST_READ_S
-        deadline_s = time.monotonic() + limit_s
+        operation = await self._insist(partial(self.look_into, path, recursive=True))
+        return operation.tree or {}
+
+    async def last_write(self, request: Request) -> Operation:
+        """Change until it is certain that it was done, or refused. Raises Violation."""
+        return await self._insist(partial(self.write, request))
+
+    async def _insist(self, attempt: Callable[[], Awaitable[Operation]]) -> Operation:
+        """Try until there is an answer: all faults are over."""
+        usual_s, self._timeout_s = self._timeout_s, LAST_ANSWER_S
+        deadline_s = time.monotonic() + LAST_LIMIT_S
         try:
             while True:
-                operation, nodes = await self.look_into(path, recursive=recursive)
+                operation = await attempt()
                 if operation.outcome in (Outcome.OK, Outcome.REFUSED):
-                    return nodes
+                    return operation
                 if time.monotonic() > deadline_s:
-                    raise Violation(f"not to be read {limit_s:.0f} s after all faults: {path!r}")
+                    raise Violation(f"no answer though all faults are over: {operation.describe()}")
         finally:
             self._timeout_s = usual_s
 

@@ -21,14 +21,22 @@ RETRY_S = 0.05
 
 
 class Watcher:
-    """Watches all keys of the workload through one member."""
+    """Watches all keys below a directory through one member.
 
-    def __init__(self, fleet: Fleet, member: int) -> None:
+    With `poll` by one-shot watches, each from behind the event of the one before: the streams of
+    a real etcd are silent after the first event that lies in the past.
+    """
+
+    def __init__(
+        self, fleet: Fleet, member: int, root: bytes = ROOT, *, poll: bool = False
+    ) -> None:
         self._fleet = fleet
         self.member = member
         self.next_index = 1
         self.sessions: list[Session] = []
         self.cleared = 0
+        self._root = root
+        self._poll = poll
 
     async def run(self) -> None:
         """Watch until cancelled."""
@@ -41,25 +49,35 @@ class Watcher:
 
     async def _watch(self) -> None:
         connection = await Connection.open(self._fleet.address(self.member))
-        session = Session(self.member, self.next_index, ROOT)
+        session = Session(self.member, self.next_index, self._root)
         self.sessions.append(session)
-        query = f"?wait=true&recursive=true&stream=true&waitIndex={self.next_index}"
-        target = f"/v2/keys{ROOT.decode()}{query}"
         try:
-            async for answer in connection.follow(target, HEAD_TIMEOUT_S):
-                if not answer.body:
-                    continue
-                if answer.status != 200:
-                    self._refused(answer)
-                    return
-                document = answer.document()
-                index = document["node"]["modifiedIndex"]
-                if index < self.next_index:
-                    raise Violation(f"a watch from {self.next_index} was shown index {index}")
-                session.events.append(Seen(index, answer.body, document, time.monotonic_ns()))
-                self.next_index = index + 1
+            while await self._follow(connection, session) and self._poll:
+                pass
         finally:
             connection.close()
+
+    async def _follow(self, connection: Connection, session: Session) -> bool:
+        """One request; whether it brought an event, and another one may follow."""
+        kind = "" if self._poll else "&stream=true"
+        query = f"?wait=true&recursive=true{kind}&waitIndex={self.next_index}"
+        seen = False
+        async for answer in connection.follow(
+            f"/v2/keys{self._root.decode()}{query}", HEAD_TIMEOUT_S
+        ):
+            if not answer.body:
+                continue
+            if answer.status != 200:
+                self._refused(answer)
+                return False
+            document = answer.document()
+            index = document["node"]["modifiedIndex"]
+            if index < self.next_index:
+                raise Violation(f"a watch from {self.next_index} was shown index {index}")
+            session.events.append(Seen(index, answer.body, document, time.monotonic_ns()))
+            self.next_index = index + 1
+            seen = True
+        return seen
 
     def _refused(self, answer: Answer) -> None:
         """Too far behind: what lies between stays unseen through this member."""

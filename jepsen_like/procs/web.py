@@ -8,12 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlencode
 
 CONNECT_TIMEOUT_S = 1.0
 LINE_BYTES = 1 << 20  # the longest line of an answer that is read at once
+
+# Whoever only waits never learns that the other end is gone if that word was lost on the way.
+KEEPALIVE = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 3),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 5),
+)
 
 Address = tuple[str, int]
 BROKEN = (OSError, EOFError, TimeoutError, ValueError, asyncio.LimitOverrunError)
@@ -52,14 +61,24 @@ class Connection:
         self._host = host
 
     @classmethod
-    async def open(cls, address: Address, timeout_s: float = CONNECT_TIMEOUT_S) -> Self:
+    async def open(
+        cls,
+        address: Address,
+        timeout_s: float = CONNECT_TIMEOUT_S,
+        buffer_bytes: int = LINE_BYTES,
+    ) -> Self:
         """Connect to a host and port. Raises NotSentError."""
         try:
             async with asyncio.timeout(timeout_s):
-                pair = await asyncio.open_connection(*address, limit=LINE_BYTES)
+                reader, writer = await asyncio.open_connection(*address, limit=buffer_bytes)
         except (OSError, TimeoutError) as error:
             raise NotSentError(repr(error)) from error
-        return cls(*pair, address[0])
+        link: socket.socket = writer.get_extra_info("socket")
+        for level, option, value in KEEPALIVE:
+            link.setsockopt(level, option, value)
+        if buffer_bytes < LINE_BYTES:
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
+        return cls(reader, writer, address[0])
 
     async def ask(
         self, method: str, target: str, form: dict[str, str] | None, timeout_s: float

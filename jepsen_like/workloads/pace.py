@@ -11,6 +11,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
+from jepsen_like.procs.clients import Client
 from jepsen_like.workloads.workload import Context
 
 POLL_S: Final = 0.05
@@ -32,6 +33,14 @@ class Pace:
         await asyncio.sleep(max(0.0, self._next_s - now_s))
         step_s = self._interval_s * self._rng.uniform(0.5, 1.5)
         self._next_s = max(self._next_s + step_s, now_s)
+
+
+def recruit(context: Context, most: int) -> list[Client]:
+    """The clients of a workload: as many as it is given, but not more than `most`."""
+    return [
+        Client(context.fleet, context.recorder, context.rng, context.timeout_s)
+        for _ in range(min(most, max(1, context.clients)))
+    ]
 
 
 async def work(context: Context, steps: Sequence[Step], stopped: asyncio.Event) -> None:

@@ -35,6 +35,8 @@ class Context(NamedTuple):
     """Of one operation; then its outcome is unknown."""
     clock_error_s: float = 0.5
     """How much earlier than asked for a key may expire, because clocks differ."""
+    resuming_streams: bool = True
+    """Whether streams may begin in the past, and end when they are slow; a real etcd's may not."""
     late_s: float = 3.0
     """After all faults: how much later than asked for a key may expire."""
 

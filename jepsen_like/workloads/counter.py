@@ -1,0 +1,114 @@
+"""Counting, in two ways: by reading and swapping one key, and by in-order keys.
+
+Every acknowledged increment must be in the final number, and beyond them only such whose outcome
+nobody knows. The swapped value names its writer beside the number, so that it is unique.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import Final
+
+from jepsen_like.check.history import Operation, Outcome
+from jepsen_like.procs.clients import Client
+from jepsen_like.workloads.pace import recruit, work
+from jepsen_like.workloads.workload import Context, Finding
+from kvraft.store.request import Op, Request
+
+CLIENTS: Final = 4
+ORDERED_SHARE: Final = 0.3  # of the increments; their keys stay
+
+
+class Counter:
+    """See the module's description."""
+
+    name = "counter"
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._clients = recruit(context, CLIENTS)
+        self._swapped = context.root + b"/swapped"
+        self._ordered = context.root + b"/ordered"
+        self._swaps: list[Operation] = []
+        self._posts: list[Operation] = []
+        self._total: bytes | None = None
+        self._keys: dict[bytes, bytes | None] = {}
+
+    async def run(self, stopped: asyncio.Event) -> None:
+        """See `Workload.run`."""
+        await work(self._context, [partial(self._step, one) for one in self._clients], stopped)
+        for client in self._clients:
+            client.leave()
+
+    async def finish(self) -> None:
+        """Read the number and the keys."""
+        client = self._clients[0]
+        self._total = (await client.last_read(self._swapped)).node_value
+        tree = await client.last_look(self._ordered)
+        self._keys = {path: value for path, (value, _) in tree.items()}
+
+    def check(self) -> Finding:
+        """Compare with what was acknowledged."""
+        problems = judge_total(self._total, self._swaps) + judge_keys(self._keys, self._posts)
+        if problems:
+            return Finding("failed", "; ".join(problems[:5]))
+        acknowledged = _count(self._swaps, Outcome.OK) + _count(self._posts, Outcome.OK)
+        unknown = _count(self._swaps, Outcome.UNKNOWN) + _count(self._posts, Outcome.UNKNOWN)
+        if not acknowledged:
+            return Finding("unknown", "no increment was acknowledged")
+        counted = number_of(self._total) + len(self._keys)
+        return Finding(
+            "passed",
+            f"{counted} counted, {acknowledged} acknowledged, {unknown} of unknown outcome",
+        )
+
+    async def _step(self, client: Client) -> None:
+        if self._context.rng.random() < ORDERED_SHARE:
+            request = Request(Op.CREATE_IN_ORDER, self._ordered, client.value())
+            self._posts.append(await client.write(request))
+            return
+        found = await client.read(self._swapped, quorum=True)
+        if found.outcome is Outcome.REFUSED:
+            await client.write(Request(Op.CREATE, self._swapped, b"0 " + client.value()))
+        elif found.outcome is Outcome.OK and found.node_value is not None:
+            value = b"%d %b" % (number_of(found.node_value) + 1, client.value())
+            swap = Request(Op.COMPARE_AND_SWAP, self._swapped, value, prev_value=found.node_value)
+            self._swaps.append(await client.write(swap))
+
+
+def number_of(value: bytes | None) -> int:
+    """The number that a value of the swapped key stands for; 0 if there is none."""
+    return int(value.split()[0]) if value else 0
+
+
+def judge_total(total: bytes | None, swaps: list[Operation]) -> list[str]:
+    """What is wrong with the final number."""
+    least = _count(swaps, Outcome.OK)
+    most = least + _count(swaps, Outcome.UNKNOWN)
+    if least <= number_of(total) <= most:
+        return []
+    return [f"the counter is at {total!r}, acknowledged {least}, possible {most}"]
+
+
+def judge_keys(keys: dict[bytes, bytes | None], posts: list[Operation]) -> list[str]:
+    """What is wrong with the in-order keys that are there in the end."""
+    asked = {
+        post.request.value: post
+        for post in posts
+        if post.request is not None and post.outcome in (Outcome.OK, Outcome.UNKNOWN)
+    }
+    problems = [
+        f"lost: {post.describe()}"
+        for value, post in asked.items()
+        if post.outcome is Outcome.OK and keys.get(post.node_path) != value
+    ]
+    values = list(keys.values())
+    problems += [f"nobody asked for {key!r}" for key, value in keys.items() if value not in asked]
+    if len(set(values)) < len(values):
+        problems.append("an increment was done twice")
+    return problems
+
+
+def _count(operations: list[Operation], outcome: Outcome) -> int:
+    return sum(operation.outcome is outcome for operation in operations)

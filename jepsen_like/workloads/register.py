@@ -1,0 +1,147 @@
+"""Registers that are read, written and compared: a second opinion on the one order of changes.
+
+A third each of reads, writes and compare-and-swaps on ten keys. What clients were told about a key
+is given to a search that knows nothing of indexes. The search is exponential at worst, so a key is
+given up for a fresh one after some operations, and few clients share it. Half of the reads go
+through a quorum and take part in the search; plain reads are local and are judged by their index
+only, like everything in the history.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Final
+
+from jepsen_like.check.history import Operation, Outcome
+from jepsen_like.check.linear import KEEP, Call, Needs, Result, Verdict, search
+from jepsen_like.procs.clients import Client
+from jepsen_like.workloads.pace import recruit, work
+from jepsen_like.workloads.workload import Context, Finding
+from kvraft.store.request import Op, Request
+
+KEYS: Final = 10
+CLIENTS: Final = 5
+OPERATIONS_PER_KEY: Final = 200
+NEVER_WRITTEN: Final = b"nobody wrote this"
+
+
+class Slot:
+    """One key at a time, and what was last heard of it."""
+
+    def __init__(self, root: bytes, number: int) -> None:
+        self._prefix = b"%b/k%d" % (root, number)
+        self._generation = 0
+        self._operations = 0
+        self.path = self._prefix + b"-0"
+        self.seen = NEVER_WRITTEN
+
+    def take(self) -> bytes:
+        """The key to use now."""
+        if self._operations == OPERATIONS_PER_KEY:
+            self._generation += 1
+            self._operations = 0
+            self.path = b"%b-%d" % (self._prefix, self._generation)
+            self.seen = NEVER_WRITTEN
+        self._operations += 1
+        return self.path
+
+
+class Register:
+    """See the module's description."""
+
+    name = "register"
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._clients = recruit(context, CLIENTS)
+        self._slots = [Slot(context.root, number) for number in range(KEYS)]
+
+    async def run(self, stopped: asyncio.Event) -> None:
+        """See `Workload.run`."""
+        await work(
+            self._context, [partial(self._step, client) for client in self._clients], stopped
+        )
+        for client in self._clients:
+            client.leave()
+
+    async def finish(self) -> None:
+        """The last keys are read once more."""
+        for slot in self._slots:
+            await self._clients[0].last_read(slot.path)
+
+    def check(self) -> Finding:
+        """Search for an order, key by key."""
+        numbers = {client.number for client in self._clients}
+        operations = self._context.recorder.history.operations
+        return judge(operation for operation in operations if operation.client in numbers)
+
+    async def _step(self, client: Client) -> None:
+        rng = self._context.rng
+        slot = rng.choice(self._slots)
+        path = slot.take()
+        kind = rng.randrange(3)
+        if kind == 0:
+            operation = await client.read(path, quorum=rng.random() < 0.5)
+        elif kind == 1:
+            operation = await client.write(Request(Op.SET, path, client.value()))
+        else:
+            request = Request(Op.COMPARE_AND_SWAP, path, client.value(), prev_value=slot.seen)
+            operation = await client.write(request)
+        if operation.outcome is Outcome.OK and slot.path == path and operation.node_value:
+            slot.seen = operation.node_value
+
+
+def calls_of(operations: Iterable[Operation]) -> dict[bytes, list[Call]]:
+    """What the search has to explain: key -> calls. Local reads and undone writes are left out."""
+    found: dict[bytes, list[Call]] = defaultdict(list)
+    for operation in operations:
+        call = _call_of(operation)
+        if call is not None:
+            path = operation.request.path if operation.request else operation.node_path
+            found[path].append(call)
+    return found
+
+
+def _call_of(operation: Operation) -> Call | None:
+    request, answered = operation.request, operation.outcome in (Outcome.OK, Outcome.REFUSED)
+    ended_ns = operation.ended_ns if answered else None
+    absent = operation.error == "KEY_NOT_FOUND"
+    if operation.outcome in (Outcome.FAILED, Outcome.PENDING):
+        return None
+    text, begun_ns = operation.describe(), operation.invoked_ns
+    if request is None:
+        if not operation.quorum or not answered:
+            return None
+        return Call(text, begun_ns, ended_ns, Needs.EQUAL, operation.node_value, KEEP)
+    if request.op == Op.SET:
+        return Call(text, begun_ns, ended_ns, Needs.ANYTHING, None, request.value)
+    if operation.outcome is not Outcome.REFUSED:
+        return Call(text, begun_ns, ended_ns, Needs.EQUAL, request.prev_value, request.value)
+    if absent:
+        return Call(text, begun_ns, ended_ns, Needs.EQUAL, None, KEEP)
+    return Call(text, begun_ns, ended_ns, Needs.OTHER, request.prev_value, KEEP)
+
+
+def judge(operations: Iterable[Operation]) -> Finding:
+    """The verdict over all keys."""
+    results = {path: search(calls) for path, calls in calls_of(operations).items()}
+    return summary(results)
+
+
+def summary(results: dict[bytes, Result]) -> Finding:
+    """One verdict of many: a violation anywhere is one, and `unknown` is not a pass."""
+    steps = sum(result.steps for result in results.values())
+    for verdict, name in ((Verdict.VIOLATION, "failed"), (Verdict.UNKNOWN, "unknown")):
+        bad = [path for path, result in results.items() if result.verdict is verdict]
+        if bad:
+            return Finding(name, f"{_shown(bad)}: {results[bad[0]].explanation}")
+    if not results:
+        return Finding("unknown", "no operation was recorded")
+    return Finding("passed", f"{len(results)} keys linearizable, {steps} steps of search")
+
+
+def _shown(paths: Sequence[bytes]) -> str:
+    return f"{len(paths)} keys, the first {paths[0].decode()}"
