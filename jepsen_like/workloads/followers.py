@@ -13,8 +13,9 @@ import random
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
+from jepsen_like.check.explain import previous_of, value_of
 from jepsen_like.check.history import Delivered, Outcome, Watch
-from jepsen_like.procs.clients import Client, previous_of, value_of
+from jepsen_like.procs.clients import Client
 from jepsen_like.procs.web import LINE_BYTES, BrokenError, Connection, NotSentError
 from jepsen_like.workloads.workload import Context
 
