@@ -10,13 +10,13 @@ only, like everything in the history.
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Final
 
-from jepsen_like.check.history import Operation, Outcome
-from jepsen_like.check.linear import KEEP, Call, Needs, Result, Verdict, search
+from jepsen_like.check.history import Outcome
+from jepsen_like.check.linear import Result, Verdict
+from jepsen_like.check.registers import judge_registers
 from jepsen_like.procs.clients import Client
 from jepsen_like.workloads.pace import recruit, work
 from jepsen_like.workloads.workload import Context, Finding
@@ -76,7 +76,8 @@ class Register:
         """Search for an order, key by key."""
         numbers = {client.number for client in self._clients}
         operations = self._context.recorder.history.operations
-        return judge(operation for operation in operations if operation.client in numbers)
+        mine = [operation for operation in operations if operation.client in numbers]
+        return summary(judge_registers(mine))
 
     async def _step(self, client: Client) -> None:
         rng = self._context.rng
@@ -92,43 +93,6 @@ class Register:
             operation = await client.write(request)
         if operation.outcome is Outcome.OK and slot.path == path and operation.node_value:
             slot.seen = operation.node_value
-
-
-def calls_of(operations: Iterable[Operation]) -> dict[bytes, list[Call]]:
-    """What the search has to explain: key -> calls. Local reads and undone writes are left out."""
-    found: dict[bytes, list[Call]] = defaultdict(list)
-    for operation in operations:
-        call = _call_of(operation)
-        if call is not None:
-            path = operation.request.path if operation.request else operation.node_path
-            found[path].append(call)
-    return found
-
-
-def _call_of(operation: Operation) -> Call | None:
-    request, answered = operation.request, operation.outcome in (Outcome.OK, Outcome.REFUSED)
-    ended_ns = operation.ended_ns if answered else None
-    absent = operation.error == "KEY_NOT_FOUND"
-    if operation.outcome in (Outcome.FAILED, Outcome.PENDING):
-        return None
-    text, begun_ns = operation.describe(), operation.invoked_ns
-    if request is None:
-        if not operation.quorum or not answered:
-            return None
-        return Call(text, begun_ns, ended_ns, Needs.EQUAL, operation.node_value, KEEP)
-    if request.op == Op.SET:
-        return Call(text, begun_ns, ended_ns, Needs.ANYTHING, None, request.value)
-    if operation.outcome is not Outcome.REFUSED:
-        return Call(text, begun_ns, ended_ns, Needs.EQUAL, request.prev_value, request.value)
-    if absent:
-        return Call(text, begun_ns, ended_ns, Needs.EQUAL, None, KEEP)
-    return Call(text, begun_ns, ended_ns, Needs.OTHER, request.prev_value, KEEP)
-
-
-def judge(operations: Iterable[Operation]) -> Finding:
-    """The verdict over all keys."""
-    results = {path: search(calls) for path, calls in calls_of(operations).items()}
-    return summary(results)
 
 
 def summary(results: dict[bytes, Result]) -> Finding:
