@@ -228,8 +228,8 @@ def _shown(state: bytes | None) -> str:
 
 def _useful(calls: Sequence[Call]) -> list[Call]:
     """Leave out what cannot help: unanswered reads, and unanswered writes nobody can have met."""
-    answered = [call for call in calls if call.ended_ns is not None]
-    if any(call.needs is Needs.OTHER for call in answered):
-        return [call for call in calls if call.ended_ns is not None or call.leaves is not KEEP]
-    met = {call.value for call in calls if call.needs is Needs.EQUAL}
-    return [call for call in calls if call.ended_ns is not None or call.leaves in met]
+    kept = [call for call in calls if call.ended_ns is not None or call.leaves is not KEEP]
+    if any(call.needs is Needs.OTHER for call in kept):  # any value at all may help these
+        return kept
+    met = {call.value for call in kept if call.needs is Needs.EQUAL}
+    return [call for call in kept if call.ended_ns is not None or call.leaves in met]

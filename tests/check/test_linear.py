@@ -32,6 +32,10 @@ def create(value: bytes, start: int, end: int | None) -> Call:
     return Call(f"create {value!r}", start, end, Needs.EQUAL, None, value)
 
 
+def update(value: bytes, start: int, end: int | None) -> Call:
+    return Call(f"update {value!r}", start, end, Needs.OTHER, None, value)
+
+
 def delete(start: int, end: int | None) -> Call:
     return Call("delete", start, end, Needs.OTHER, None, None)
 
@@ -83,7 +87,7 @@ def any_call(draw: st.DrawFn) -> Call:
             [
                 *(read(value, start, end), read(None, start, end), write(value, start, end)),
                 *(swap(value, draw(VALUES), start, end), not_swapped(value, start, end)),
-                *(create(value, start, end), delete(start, end)),
+                *(create(value, start, end), delete(start, end), update(value, start, end)),
             ]
         )
     )
@@ -147,6 +151,11 @@ def test_an_unknown_write_may_happen_late() -> None:
 
 def test_an_unknown_write_may_never_happen() -> None:
     assert search([write(b"1", 0, None), read(None, 10, 11)]).verdict is Verdict.LINEARIZABLE
+
+
+def test_a_write_that_nobody_read_may_be_what_an_update_needs() -> None:
+    calls = [write(b"1", 0, None), update(b"2", 1, None), read(b"2", 3, 4)]
+    assert search(calls).verdict is Verdict.LINEARIZABLE
 
 
 def concurrent(ops: int, clients: int, unknown: float, seed: int) -> list[Call]:
