@@ -164,7 +164,7 @@ class _Judge:
         latest_ns = promises.check_expiries(explained, model, evidence.moments, evidence.skew_ns)
         if evidence.finals:
             final_ns = min(final.at_ns for final in evidence.finals)
-            promises.check_overdue(model, final_ns, evidence.skew_ns)
+            promises.check_overdue(explained, model, final_ns, evidence.skew_ns)
         return f"{len(explained.expiries)} expiries, the latest by {latest_ns / SECOND_NS:.1f} s"
 
     def _final_state(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from jepsen_like.base import SECOND_NS, Violation
-from jepsen_like.check.history import Operation
+from jepsen_like.check.history import Operation, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from jepsen_like.check.agreed import AgreedLog, Applied
     from jepsen_like.check.evidence import Moment
     from jepsen_like.check.explain import Explanation
-    from jepsen_like.check.model import Change, Model
+    from jepsen_like.check.model import Model
 
 TTL_DRIFT: Final = 0.011  # two clocks, each off by up to MAX_DRIFT_PPM, and rounding
 # wall clocks are that far apart when a whole cluster starts again
@@ -72,45 +72,64 @@ def check_expiries(
 ) -> int:
     """The same from the outside: what watchers saw go, and when; the latest one in nanoseconds.
 
-    `model` is that of `replay`: an expiration is the moment of the request and the ttl. What
-    is late is a finding where no fault lasted, or had ended shortly before.
+    `model` is that of `replay`: an expiration is the moment of the request and the ttl. Late is
+    a finding only where the request was answered, and no fault lasted or had just ended.
     """
     latest_ns = 0
+    setters = _setters(explanation)
     for change in model.changes:
         seen = explanation.expiries.get(change.index)
         if seen is None or seen.at_ns < 0 or change.previous is None:
             continue
         due_ns = change.previous.expiration_ns
-        ttl_ns = due_ns - _asked_ns(explanation, change)
-        late_ns = seen.at_ns - due_ns
-        if late_ns < -TTL_DRIFT * ttl_ns - TTL_SLACK_NS - skew_ns:
-            raise Violation(
-                f"{change.path!r} expired {-late_ns / SECOND_NS:.3f} s early, at index "
-                f"{change.index}"
-            )
-        if not _disturbed(moments, due_ns - RECOVERY_NS, seen.at_ns):
+        setter = setters.get((change.path, due_ns))
+        if setter is None:
+            continue
+        early_ns = due_ns - seen.at_ns
+        if early_ns > TTL_DRIFT * (due_ns - setter.invoked_ns) + TTL_SLACK_NS + skew_ns:
+            raise Violation(f"expired {early_ns / SECOND_NS:.3f} s early: {setter.describe()}")
+        if setter.outcome is Outcome.OK and not _disturbed(moments, setter, seen.at_ns):
+            late_ns = -early_ns - (setter.ended_ns - setter.invoked_ns)
             latest_ns = max(latest_ns, late_ns)
             if late_ns > LATE_NS + skew_ns:
                 raise Violation(
-                    f"{change.path!r} expired {late_ns / SECOND_NS:.3f} s late, at index "
-                    f"{change.index}, with no fault in force"
+                    f"expired {late_ns / SECOND_NS:.3f} s late, with no fault in force: "
+                    f"{setter.describe()}"
                 )
     return latest_ns
 
 
-def _asked_ns(explanation: Explanation, change: Change) -> int:
-    assert change.previous is not None
-    operation = explanation.by_index.get(change.previous.modified)
-    return operation.invoked_ns if operation is not None else change.previous.expiration_ns
+def _setters(explanation: Explanation) -> dict[tuple[bytes, int], Operation]:
+    """Key and expiration -> who asked for it.
+
+    Refreshes of unknown outcome are left out: several of them cannot be told apart.
+    """
+    found = {}
+    for operation in explanation.by_index.values():
+        request = operation.request
+        if request is None or request.ttl_seconds is None:
+            continue
+        if operation.outcome is Outcome.OK or not request.refresh:
+            due_ns = operation.invoked_ns + request.ttl_seconds * SECOND_NS
+            found[operation.node_path, due_ns] = operation
+    return found
 
 
-def _disturbed(moments: Sequence[Moment], from_ns: int, until_ns: int) -> bool:
+def _disturbed(moments: Sequence[Moment], setter: Operation, until_ns: int) -> bool:
+    from_ns = setter.invoked_ns - RECOVERY_NS
     return any(one.from_ns <= until_ns and from_ns <= one.until_ns for one in moments)
 
 
-def check_overdue(model: Model, final_ns: int, skew_ns: int) -> None:
+def check_overdue(explanation: Explanation, model: Model, final_ns: int, skew_ns: int) -> None:
     """At the end, when all has been well for a while, nothing is left whose time is up."""
+    setters = _setters(explanation)
     for path, node in model.nodes.items():
-        if node.expiration_ns and node.expiration_ns + LATE_NS + skew_ns < final_ns:
-            overdue_s = (final_ns - node.expiration_ns) / SECOND_NS
-            raise Violation(f"{path!r} should have expired {overdue_s:.3f} s ago, and is there")
+        setter = setters.get((path, node.expiration_ns))
+        if setter is None or setter.outcome is not Outcome.OK:
+            continue
+        overdue_ns = final_ns - node.expiration_ns - (setter.ended_ns - setter.invoked_ns)
+        if overdue_ns > LATE_NS + skew_ns:
+            raise Violation(
+                f"should have gone {overdue_ns / SECOND_NS:.3f} s ago, and is there: "
+                f"{setter.describe()}"
+            )
