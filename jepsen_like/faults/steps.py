@@ -64,6 +64,19 @@ async def ended(arena: Arena, number: int, statuses: tuple[int, ...], within_s: 
         )
 
 
+async def serving(arena: Arena, number: int) -> None:
+    """Wait until a member serves and knows a leader. Raises Violation if it does not come to it."""
+    member = arena.fleet.member(number)
+    deadline = time.monotonic() + PROGRESS_S
+    while time.monotonic() < deadline:
+        arena.fleet.check_alive()  # which starts one again that joined too early
+        with contextlib.suppress(OSError, LookupError, TypeError, AssertionError):
+            if await asyncio.to_thread(member.ready):
+                return
+        await asyncio.sleep(POLL_S)
+    raise Violation(f"{member.name} does not serve after {PROGRESS_S:.0f} s:\n{member.log_tail()}")
+
+
 async def a_leader(arena: Arena) -> int:
     """Who leads, or somebody if nobody says so."""
     leader = await arena.fleet.leader()

@@ -233,6 +233,10 @@ class Fleet:
             self._down(number)
         return self._statuses.get(number)
 
+    def status(self, number: int) -> int | None:
+        """What a member that is down has ended with, since it was started last; None if killed."""
+        return self._statuses.get(number)
+
     def pause(self, number: int) -> None:
         """Stop a member in its tracks, as a stalled machine would."""
         self._signal(number, signal.SIGSTOP)
