@@ -76,7 +76,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     ),
     "jepsen_like.sim": ("kvraft", "jepsen_like.base", "jepsen_like.check"),
     # shows results that have been written down
-    "jepsen_like.report": ("jepsen_like.base", "kvraft.versions"),
+    "jepsen_like.report": ("jepsen_like.base", "jepsen_like.faults.matrix", "kvraft.versions"),
 }
 
 # Packages and modules that decide and do nothing else.

@@ -107,11 +107,14 @@ def save(campaign: Campaign, path: Path) -> None:
 
 def load(path: Path) -> Campaign:
     """Read one back. Raises ValueError if it is none, or of another format."""
-    document = json.loads(path.read_text("utf-8"))
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise ValueError(f"{path} is no campaign of format {FORMAT}")
-    stages = [_stage(record) for record in document.pop("stages")]
-    return Campaign(stages=stages, **document)
+    try:
+        document = json.loads(path.read_text("utf-8"))
+        if not isinstance(document, dict) or document.get("format") != FORMAT:
+            raise ValueError(f"not of format {FORMAT}")
+        stages = [_stage(record) for record in document.pop("stages")]
+        return Campaign(stages=stages, **document)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path} is no campaign: {error!r}") from None
 
 
 def _stage(record: dict[str, Any]) -> Stage:

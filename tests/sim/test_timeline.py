@@ -16,7 +16,7 @@ from jepsen_like.sim.bands import bands, pairs
 from jepsen_like.sim.run import Run
 from jepsen_like.sim.shape import Shape
 from jepsen_like.sim.timeline import Timeline, Wanted, lines, record, render
-from tests.sim.pages import check_page
+from tests.pages import check_page
 
 SCRIPT = (
     Action(SECOND_NS, "partition", {"side": [1], "others": [2, 3], "into": True, "out": True}),
