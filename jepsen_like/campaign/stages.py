@@ -13,12 +13,15 @@ from typing import Final
 
 from jepsen_like.base import Violation
 from jepsen_like.campaign import figures
+from jepsen_like.campaign.evidence import evidence_of
 from jepsen_like.campaign.trial import Job, Trial
 from jepsen_like.campaign.verdicts import HARNESS_LOG, all_verdicts
-from jepsen_like.procs.records import save_history
+from jepsen_like.check import records
 from jepsen_like.report.result import FAILED, PASSED, SKIPPED, UNKNOWN, Stage, Verdict
 
 COMMAND: Final = "python -m jepsen_like run"
+HISTORY: Final = "history.jsonl"
+"""In the directory of a stage that is kept: for `python -m jepsen_like check`."""
 
 
 def run_stage(job: Job, directory: Path, *, keep: bool = False) -> Stage:
@@ -40,7 +43,7 @@ def run_stage(job: Job, directory: Path, *, keep: bool = False) -> Stage:
     if keep or stage.verdict != PASSED:
         stage.kept = str(directory)
         if trial is not None:
-            save_history(directory, trial.recorder.history, trial.watchers)
+            records.save(evidence_of(trial), directory / HISTORY)
     else:
         shutil.rmtree(directory, ignore_errors=True)
     return stage

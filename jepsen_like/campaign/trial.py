@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from benchmarks.members import KVRAFT
 from jepsen_like.base import Violation
 from jepsen_like.campaign.ground import Ground
 from jepsen_like.campaign.settle import Settling, Shown
@@ -28,6 +29,7 @@ from jepsen_like.procs.fleet import Fleet
 from jepsen_like.procs.watchers import Watcher
 from jepsen_like.report.result import Strike
 from jepsen_like.workloads.load import Load
+from jepsen_like.workloads.registry import EVERY
 
 ELECTION_MS: Final = 1000
 MEMBER_FLAGS: Final = ("--heartbeat-interval=100", f"--election-timeout={ELECTION_MS}")
@@ -55,6 +57,9 @@ class Job(NamedTuple):
     """Of load."""
     mutant: str = ""
     """A known bug to plant in all members."""
+    kind: tuple[str, ...] = KVRAFT
+    """The command line of the server under test."""
+    workloads: tuple[str, ...] = tuple(EVERY)
 
 
 class Trial:
@@ -63,13 +68,20 @@ class Trial:
     def __init__(self, job: Job, directory: Path) -> None:
         self.job = job
         self.recorder = Recorder()
+        self._foreign = job.kind != KVRAFT
+        setting = job.fault.setting
         self.fleet = Fleet(
-            job.members, directory, self._flags(), job.fault.setting, mutant=job.mutant
+            job.members, directory, self._flags(), setting, job.kind, mutant=job.mutant
         )
         self.ground = Ground(self.fleet, self.recorder, self._rng("fault"))
         self.watchers: list[Watcher] = []
         self.load = Load(
-            self.fleet, self.recorder, f"{self._seed()}/load", may_go_on=self._watchers_follow
+            self.fleet,
+            self.recorder,
+            f"{self._seed()}/load",
+            job.workloads,
+            may_go_on=self._watchers_follow,
+            resuming_streams=not self._foreign,
         )
         self.began_ns = 0
         self.ended_ns = 0
@@ -128,7 +140,7 @@ class Trial:
         watched = {watcher.member for watcher in self.watchers}
         for number in self.fleet.numbers():
             if number not in watched:
-                watcher = Watcher(self.fleet, number)
+                watcher = Watcher(self.fleet, number, poll=self._foreign)
                 watcher.next_index = self.recorder.highest_index + 1
                 self.watchers.append(watcher)
                 self._follow.add(group.create_task(watcher.run()))

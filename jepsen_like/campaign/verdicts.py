@@ -6,7 +6,6 @@ history helps to understand the first. A checker that fails itself gives no pass
 
 from __future__ import annotations
 
-import json
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,13 +13,11 @@ from typing import Final
 
 from jepsen_like.base import Violation
 from jepsen_like.campaign import figures
+from jepsen_like.campaign.evidence import evidence_of
 from jepsen_like.campaign.trial import RECOVERY_LIMIT_S, Trial
-from jepsen_like.check.coverage import merge
-from jepsen_like.check.explain import silent_indexes
-from jepsen_like.procs.verdict import check_all
+from jepsen_like.check.judge import judge
 from jepsen_like.report.result import FAILED, PASSED, UNKNOWN, Verdict
 
-MIN_WRITES: Final = 50  # fewer prove nothing
 TRACEBACK: Final = "Traceback (most recent call last)"
 HARNESS_LOG: Final = "harness.txt"
 """In the directory of a stage: where the harness itself failed."""
@@ -29,13 +26,12 @@ HARNESS_LOG: Final = "harness.txt"
 def all_verdicts(trial: Trial, directory: Path) -> list[Verdict]:
     """What everybody says of a trial that has come to its end."""
     asked: dict[str, Callable[[], Verdict]] = {
-        "one order": lambda: _order(trial),
-        "convergence": lambda: _convergence(trial),
-        "progress": lambda: _progress(trial),
+        "settled": lambda: _settled(trial),
+        "recovery": lambda: _recovery(trial),
         "logs": lambda: _logs(trial),
     }
     found = [asking(directory, name, ask) for name, ask in asked.items()]
-    return [*found, *_workloads(trial, directory)]
+    return [*_checked(trial, directory), *found, *_workloads(trial, directory)]
 
 
 def asking(directory: Path, name: str, ask: Callable[[], Verdict]) -> Verdict:
@@ -45,38 +41,33 @@ def asking(directory: Path, name: str, ask: Callable[[], Verdict]) -> Verdict:
     except Violation as violation:
         return Verdict(name, FAILED, str(violation))
     except Exception as error:
-        with (directory / HARNESS_LOG).open("a") as log:
-            traceback.print_exception(error, file=log)
-        return Verdict(name, UNKNOWN, f"the checker failed: {error!r}")
+        return _checker_failed(directory, name, error)
 
 
-def _order(trial: Trial) -> Verdict:
-    assert trial.shown is not None
-    coverage = merge([session for watcher in trial.watchers for session in watcher.sessions])
-    operations = trial.recorder.history.operations
-    explanation = check_all(operations, coverage, json.loads(trial.shown.body))
-    silent = silent_indexes(explanation, trial.shown.store_index)
-    told = (
-        f"{len(explanation.by_index)} changes explained, {explanation.unknown_but_done()} of them "
-        f"of unknown outcome; {len(coverage.events)} seen by watchers, "
-        f"{silent['bookkeeping']} indexes of the server itself"
-    )
-    if silent["unseen"]:
-        return Verdict("one order", UNKNOWN, f"{silent['unseen']} indexes seen by nobody; {told}")
-    return Verdict("one order", PASSED, told)
+def _checked(trial: Trial, directory: Path) -> list[Verdict]:
+    try:
+        return [Verdict(*finding) for finding in judge(evidence_of(trial))]
+    except Exception as error:
+        return [_checker_failed(directory, "history", error)]
 
 
-def _convergence(trial: Trial) -> Verdict:
+def _checker_failed(directory: Path, name: str, error: Exception) -> Verdict:
+    with (directory / HARNESS_LOG).open("a") as log:
+        traceback.print_exception(error, file=log)
+    return Verdict(name, UNKNOWN, f"the checker failed: {error!r}")
+
+
+def _settled(trial: Trial) -> Verdict:
     assert trial.shown is not None
     return Verdict(
-        "convergence",
+        "settled",
         PASSED,
         f"all {trial.fleet.size} members show the same at store index {trial.shown.store_index}, "
         f"{trial.shown.seconds:.1f} s after the last write",
     )
 
 
-def _progress(trial: Trial) -> Verdict:
+def _recovery(trial: Trial) -> Verdict:
     operations = trial.recorder.history.operations
     ends = figures.acknowledged(operations, trial.began_ns, trial.ended_ns)
     recoveries = figures.recoveries_s(ends, trial.healed_ns)
@@ -85,7 +76,7 @@ def _progress(trial: Trial) -> Verdict:
         f"{len(ends)} writes; {len(recoveries)} times waited for, {longest:.1f} s at most "
         f"(promised: {RECOVERY_LIMIT_S:.0f} s)"
     )
-    return Verdict("progress", PASSED if len(ends) >= MIN_WRITES else UNKNOWN, text)
+    return Verdict("recovery", PASSED, text)
 
 
 def _logs(trial: Trial) -> Verdict:
@@ -104,9 +95,7 @@ def _workloads(trial: Trial, directory: Path) -> Iterator[Verdict]:
     try:
         findings = trial.load.check()
     except Exception as error:
-        with (directory / HARNESS_LOG).open("a") as log:
-            traceback.print_exception(error, file=log)
-        yield Verdict("workloads", UNKNOWN, f"the check failed: {error!r}")
+        yield _checker_failed(directory, "workloads", error)
         return
     for name, finding in findings.items():
         yield Verdict(f"workload {name}", finding.verdict, finding.text)

@@ -1,7 +1,8 @@
 """Which keys of a history were used as plain registers, and what the search is told of them.
 
-A key that expires, is a directory, or may vanish with a directory above it is none: its changes
-are not all among the operations on it. Conditions on indexes are told as what is known of values.
+A key that expires, is a directory, may vanish with a directory above it, or was named by the
+server is none: its changes are not all among the operations on it. Conditions on indexes are told
+as what is known of values.
 """
 
 from __future__ import annotations
@@ -34,20 +35,26 @@ def registers_of(
     """The calls on each register."""
     by_path: dict[bytes, list[Operation]] = defaultdict(list)
     unfit: set[bytes] = set()
-    emptied: set[bytes] = set()
+    others: set[bytes] = set()
     for operation in operations:
         request = operation.request
         path = request.path if request is not None else operation.node_path
         by_path[path].append(operation)
         if not _is_plain(operation):
             unfit.add(path)
-        if request is not None and (request.recursive or request.ttl_seconds is not None):
-            emptied.add(path)
+        if request is not None and _reaches_below(request):
+            others.add(path)
     return {
         path: [call for o in done if (call := _call(o, local=local)) is not None]
         for path, done in by_path.items()
-        if path not in unfit and not any(above in emptied for above in _parents(path))
+        if path not in unfit and not any(above in others for above in _parents(path))
     }
+
+
+def _reaches_below(request: Request) -> bool:
+    """Whether keys below the path may come or go by it."""
+    in_order = request.op == Op.CREATE_IN_ORDER
+    return request.recursive or request.ttl_seconds is not None or in_order
 
 
 def _parents(path: bytes) -> list[bytes]:

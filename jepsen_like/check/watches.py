@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
 from jepsen_like.base import Violation
@@ -10,7 +11,7 @@ from jepsen_like.check.history import Watch
 from jepsen_like.check.model import ROOT, Change
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator
 
     from jepsen_like.check.model import Model
 
@@ -38,27 +39,63 @@ def _matches(watch: Watch, change: Change) -> str:
     return "no"
 
 
-def owed(watch: Watch, changes: Sequence[Change], upto: int) -> list[tuple[Change, bool]]:
-    """The events from the watch's first index to `upto`, each with whether it must come."""
-    found = []
-    start = bisect_left(changes, watch.first_index, key=lambda change: change.index)
-    for change in changes[start:]:
-        if change.index > upto:
-            break
-        verdict = "no" if change.silent else _matches(watch, change)
-        if verdict != "no":
-            found.append((change, verdict == "must"))
-    return found
+class ChangeIndex:
+    """Changes by key, so that a watch need not be compared with all of them."""
+
+    def __init__(self, changes: Iterable[Change]) -> None:
+        self._of: dict[bytes, list[Change]] = defaultdict(list)
+        self._below: dict[bytes, list[Change]] = defaultdict(list)
+        for change in changes:
+            if not change.silent:
+                self._of[change.path].append(change)
+                for above in _above(change.path):
+                    self._below[above].append(change)
+
+    def owed(self, watch: Watch, upto: int) -> list[tuple[Change, bool]]:
+        """The events from the watch's first index to `upto`, each with whether it must come."""
+        lists = [self._of.get(path, []) for path in (watch.path, *_above(watch.path))]
+        if watch.recursive:
+            lists.append(self._below.get(watch.path, []))
+        found = []
+        for changes in lists:
+            start = bisect_left(changes, watch.first_index, key=_index)
+            stop = bisect_right(changes, upto, key=_index)
+            for change in changes[start:stop]:
+                verdict = _matches(watch, change)
+                if verdict != "no":
+                    found.append((change, verdict == "must"))
+        found.sort(key=lambda pair: pair[0].index)
+        return found
 
 
-def check_watch(watch: Watch, model: Model) -> None:
-    """Order, uniqueness, no gap, right previous value, right filter, no premature silence."""
+def _index(change: Change) -> int:
+    return change.index
+
+
+def _above(path: bytes) -> Iterator[bytes]:
+    """The directories that a key lies in."""
+    while path != ROOT:
+        path = path.rpartition(b"/")[0] or ROOT
+        yield path
+
+
+def owed(watch: Watch, changes: Iterable[Change], upto: int) -> list[tuple[Change, bool]]:
+    """The same for a single watch."""
+    return ChangeIndex(changes).owed(watch, upto)
+
+
+def check_watch(watch: Watch, model: Model, index: ChangeIndex | None = None) -> None:
+    """Order, uniqueness, no gap, right previous value, right filter, no premature silence.
+
+    `index` is that of the model's changes, where many watches are checked.
+    """
     if watch.refused_cause is not None:
         oldest = watch.registered_index - HISTORY_EVENTS + 1
         if watch.first_index >= oldest:
             raise Violation(f"history refused although recent enough: {watch.describe()}")
         return
-    events = owed(watch, model.changes, max(watch.reached_index, _last(watch)))
+    index = index or ChangeIndex(model.changes)
+    events = index.owed(watch, max(watch.reached_index, _last(watch)))
     place = 0
     for seen in watch.events:
         while place < len(events) and events[place][0].index < seen.index and not events[place][1]:
@@ -98,5 +135,6 @@ def _same_event(
 
 def check_watches(watches: Iterable[Watch], model: Model) -> None:
     """All watches of the run."""
+    index = ChangeIndex(model.changes)
     for watch in watches:
-        check_watch(watch, model)
+        check_watch(watch, model, index)
