@@ -55,12 +55,16 @@ class Changes:
     async def removed(self, number: int) -> None:
         """Remove a member; its process, if it runs, ends by itself."""
         target = await self.id_of(number)
+        self._fleet.leaving.add(number)
+        self._fleet.present.remove(number)
+        await self.forgotten(target)
+
+    async def forgotten(self, target: str) -> None:
+        """Remove whoever has this id."""
 
         def away(members: list[dict[str, Any]]) -> bool:
             return all(one["id"] != target for one in members)
 
-        self._fleet.leaving.add(number)
-        self._fleet.present.remove(number)
         await self.change("DELETE", "/" + target, None, away)
 
     async def id_of(self, number: int) -> str:
