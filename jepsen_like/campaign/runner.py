@@ -77,7 +77,7 @@ def _run_all(planned: Sequence[Planned], options: Options, run: Runner, campaign
         load_s = options.stage_seconds or budget.next_s()
         job = Job(one.fault, one.members, one.seed, load_s, options.mutant)
         with Bar(number, len(able), job, sys.stderr):
-            stage = run(job, options.out / STAGES / place_of(job))
+            stage = run(job, place_of(job, options.out / STAGES))
         budget.done(load_s, stage.seconds)
         campaign.stages.append(stage)
         print(line(stage), flush=True)

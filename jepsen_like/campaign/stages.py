@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 import shlex
 import shutil
@@ -64,10 +65,12 @@ def again(job: Job) -> str:
     return f"{COMMAND} {shlex.join(words)}"
 
 
-def place_of(job: Job) -> str:
-    """A name for its directory."""
+def place_of(job: Job, parent: Path) -> Path:
+    """A directory for it that does not exist yet."""
     words = re.sub(r"[^a-z0-9]+", "-", job.fault.name.lower()).strip("-")
-    return f"{words}-{job.members}-{job.seed}"
+    name = f"{words}-{job.members}-{job.seed}"
+    taken = (parent / (name + (f"-{number}" if number else "")) for number in itertools.count())
+    return next(place for place in taken if not place.exists())
 
 
 def _carry_out(trial: Trial, stage: Stage, directory: Path) -> None:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from jepsen_like.faults import absence, blocking, failpoints, power, processes
+from jepsen_like.faults import (
+    absence,
+    blocking,
+    disk,
+    failpoints,
+    membership,
+    power,
+    processes,
+)
 from jepsen_like.faults.fault import Arena, Fault, Setting
 
 
@@ -37,11 +45,13 @@ UPGRADE: Final = Impossible("two versions together", 28, "no second version exis
 FAULTS: Final[tuple[Fault, ...]] = tuple(
     sorted(
         (
-            *processes.FAULTS,
-            *power.FAULTS,
-            *failpoints.FAULTS,
-            *blocking.FAULTS,
             *absence.FAULTS,
+            *blocking.FAULTS,
+            *disk.FAULTS,
+            *failpoints.FAULTS,
+            *membership.FAULTS,
+            *power.FAULTS,
+            *processes.FAULTS,
             UPGRADE,
         ),
         key=lambda fault: fault.row,

@@ -15,6 +15,7 @@ from jepsen_like.procs.changes import RETRY_S, STEP_S, Changes, ask
 
 SMALLEST: Final = 3
 LARGEST: Final = 6
+REFUSALS: Final = 3
 LATER_S: Final = (0.0, 0.005, 0.02, 0.05, 0.1, 0.3)
 """From the beginning of a change to what happens meanwhile."""
 
@@ -88,12 +89,16 @@ class Scene:
         self.arena.note(f"removed {names([number])}")
 
     async def accepted(self, method: str, rest: str, body: dict[str, Any] | None) -> bool:
-        """Ask for a change until the answer is definite; whether it was made."""
+        """Ask for a change until the answer is clear; whether it was made.
+
+        A refusal is status 500, its reason is in the server's log only. So it has to come again.
+        """
         fleet = self.fleet
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + STEP_S
         last: object = None
-        while loop.time() < deadline_s:
+        refusals = 0
+        while loop.time() < deadline_s and refusals < REFUSALS:
             via = self.rng.choice([n for n in fleet.running() if n in fleet.present])
             try:
                 status, text = await asyncio.to_thread(ask, fleet.member(via), method, rest, body)
@@ -103,11 +108,12 @@ class Scene:
                 last = status, text
                 if status in (200, 201, 204):
                     return True
-                if b"Reject" in text:
-                    return False
+                refusals += status == 500
                 if method == "POST" and status == 409:
                     return True  # by an attempt whose answer was lost
             await asyncio.sleep(RETRY_S)
+        if refusals >= REFUSALS:
+            return False
         raise Violation(f"{method} {rest}: no definite answer in {STEP_S:.0f} s; last: {last!r}")
 
     async def room_to_add(self) -> None:

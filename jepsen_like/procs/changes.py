@@ -27,11 +27,9 @@ ASK_AGAIN: Final = (404, 409, 410, 500, 503)  # not now, or it is done already
 class Changes:
     """Changes of the membership of one cluster."""
 
-    def __init__(self, fleet: Fleet, rng: random.Random, on_join: Callable[[int], None]) -> None:
-        """`on_join` hears of each member that has been added, before it starts."""
+    def __init__(self, fleet: Fleet, rng: random.Random) -> None:
         self._fleet = fleet
         self._rng = rng
-        self._on_join = on_join
 
     async def added(self) -> int:
         """Add a further member, whose process is to be started; which it is."""
@@ -50,7 +48,6 @@ class Changes:
         await self.change("POST", "", {"peerURLs": [member.peer_url]}, there)
         member.initial_cluster = fleet.initial_cluster(number)
         fleet.present.append(number)
-        self._on_join(number)
 
     async def removed(self, number: int) -> None:
         """Remove a member; its process, if it runs, ends by itself."""
