@@ -7,6 +7,8 @@ READY  := $(VENV)/.ready
 # Simulator: the first seed, and how many seeds are run from there on.
 SEED ?= 1
 RUNS ?= 200
+# Real members: how long all stages of the fault matrix may take together.
+MINUTES ?= 30
 # Tests run on this many processes.
 JOBS ?= auto
 # By a plain path: the import hook of the other mode costs every start of a program 10 ms. Bytecode is
@@ -17,7 +19,7 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help venv run test fmt lint types layering unit test-slow scenarios conformance \
-        integration etcdctl-diff sim mutants crash changing rolling watching migrate bench recovery \
+        integration etcdctl-diff sim jepsen mutants crash changing rolling watching migrate bench recovery \
         coldstart cover docs examples upgrade clean
 
 help: ## list the targets
@@ -78,14 +80,19 @@ etcdctl-diff: $(READY) ## Debian's etcdctl on kvraft and on a real etcd: what di
 sim: $(READY) ## simulate whole clusters: SEED=1 RUNS=200
 	$(BIN)/python -m jepsen_like.sim --seed $(SEED) --runs $(RUNS) $(ARGS)
 
+jepsen: $(READY) ## the whole fault matrix on real members: MINUTES=30
+	$(BIN)/python -m jepsen_like run --minutes $(MINUTES) $(ARGS)
+
 mutants: $(READY) ## plant known bugs, see that the simulator finds each
 	$(BIN)/python -m jepsen_like.mutants $(ARGS)
 
 crash: $(READY) ## kill -9 real members under load, then look for every acknowledged write
 	$(BIN)/python -m jepsen_like.procs.crash $(ARGS)
 
-changing: $(READY) ## kill real members while others come and go, then the same as crash
-	$(BIN)/python -m jepsen_like.procs.changing $(ARGS)
+changing: $(READY) ## strike real members while others come and go (short for a few faults of jepsen)
+	$(BIN)/python -m jepsen_like run --minutes 5 --fault 'add members' 'remove members' \
+	    'remove the leader' 'replace members' 'move members' 'kill all during a change' \
+	    'lose a disk' 'too few members left' $(ARGS)
 
 watching: $(READY) ## follow 100 000 changes with the client while real members are killed
 	$(BIN)/python -m jepsen_like.procs.watching $(ARGS)

@@ -173,7 +173,7 @@ def check_refusal(arena: Arena, number: int, words: str) -> None:
 
 async def replaced(arena: Arena, number: int) -> None:
     """As the documentation says: remove it, and add a new one with an empty directory."""
-    changes = Changes(arena.fleet, arena.rng, lambda _: None)
+    changes = Changes(arena.fleet, arena.rng)
     await changes.removed(number)
     successor = await changes.added()
     arena.fleet.start([successor])

@@ -8,6 +8,7 @@ from typing import Final
 from jepsen_like.faults import (
     absence,
     blocking,
+    damage,
     disk,
     failpoints,
     membership,
@@ -47,6 +48,7 @@ FAULTS: Final[tuple[Fault, ...]] = tuple(
         (
             *absence.FAULTS,
             *blocking.FAULTS,
+            *damage.FAULTS,
             *disk.FAULTS,
             *failpoints.FAULTS,
             *membership.FAULTS,
