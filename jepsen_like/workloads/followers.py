@@ -20,7 +20,7 @@ from jepsen_like.procs.web import LINE_BYTES, BrokenError, Connection, NotSentEr
 from jepsen_like.workloads.workload import Context
 
 HEAD_TIMEOUT_S: Final = 5.0
-SLOW_BUFFER_BYTES: Final = 4096
+SLOW_BUFFER_BYTES: Final = 16_384
 RETRY_S: Final = (0.1, 0.8)
 ABANDONED_S: Final = (2.0, 8.0)
 CLEARED: Final = 401
@@ -89,6 +89,7 @@ class Follower:
         self._context = context
         self._notebook = notebook
         self._rng: random.Random = context.rng
+        self._slow = manner.slow_s > 0
         self._reader = Client(context.fleet, context.recorder, context.rng, context.timeout_s)
 
     async def run(self, hurry: Callable[[], bool]) -> None:
@@ -103,7 +104,7 @@ class Follower:
     async def _connect(self, hurry: Callable[[], bool]) -> None:
         fleet, manner = self._context.fleet, self.manner
         member = fleet.pick(self._rng) if manner.member is None else manner.member
-        buffer_bytes = SLOW_BUFFER_BYTES if manner.slow_s or manner.abandons else LINE_BYTES
+        buffer_bytes = SLOW_BUFFER_BYTES if self._slow or manner.abandons else LINE_BYTES
         life = fleet.life(member)
         connection = await Connection.open(fleet.address(member), buffer_bytes=buffer_bytes)
         try:
@@ -157,7 +158,10 @@ class Follower:
             watch.events.append(event)
             watch.reached_index = event.index
             self.position = max(self.position, event.index)
-            if self.manner.slow_s and not hurry():
+            if self._slow:
+                if hurry():
+                    self._slow = False
+                    return False  # what waits for it in small buffers would take too long
                 await asyncio.sleep(self._rng.uniform(0, 2 * self.manner.slow_s))
             if watch.stream and self._rng.random() < self.manner.leaves:
                 return False

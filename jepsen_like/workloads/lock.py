@@ -23,6 +23,7 @@ from jepsen_like.workloads.workload import Context, Finding
 from kvraft.store.request import Op, Request
 
 CONTENDERS: Final = 4
+LOCKS: Final = 2
 TTL_S: Final = 2
 STALL: Final = 0.08  # how often a holder is stalled for longer than its time
 NEVER_NS: Final = 1 << 62
@@ -45,25 +46,36 @@ class Grant:
         """When the holder stopped to use it; 0 while it does."""
 
 
-class Contender:
-    """Somebody who wants the lock, or has it."""
-
-    def __init__(self, client: Client) -> None:
-        self.client = client
-        self.grant: Grant | None = None
-        self.modified = 0
-        self.stalled_until_ns = 0
-
-
 class Journal:
-    """What the holders did."""
+    """One lock with its resource, and what its holders did."""
 
-    def __init__(self) -> None:
+    def __init__(self, root: bytes, number: int) -> None:
+        self.path = b"%b/lock%d" % (root, number)
+        self.resource = b"%b/resource%d" % (root, number)
         self.grants: list[Grant] = []
         self.accepted: dict[int, int] = {}
         """Index of a change of the resource -> the token it was made under."""
         self.fenced = 0
         self.early: list[str] = []
+
+    def note(self, operation: Operation) -> None:
+        """Take down every state of the resource that an answer speaks of."""
+        if operation.outcome is Outcome.OK:
+            shown = [(operation.node_value, operation.node_modified)]
+            shown += [operation.previous] if operation.previous is not None else []
+            for value, modified in shown:
+                self.accepted[modified] = token_of(value)
+
+
+class Contender:
+    """Somebody who wants a lock, or has it."""
+
+    def __init__(self, client: Client, journal: Journal) -> None:
+        self.client = client
+        self.journal = journal
+        self.grant: Grant | None = None
+        self.modified = 0
+        self.stalled_until_ns = 0
 
 
 class Lock:
@@ -73,10 +85,10 @@ class Lock:
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self._contenders = [Contender(client) for client in recruit(context, CONTENDERS)]
-        self._path = context.root + b"/lock"
-        self._resource = context.root + b"/resource"
-        self._journal = Journal()
+        self._journals = [Journal(context.root, number) for number in range(LOCKS)]
+        self._contenders = [
+            Contender(client, self._journals[0]) for client in recruit(context, CONTENDERS)
+        ]
 
     async def run(self, stopped: asyncio.Event) -> None:
         """See `Workload.run`."""
@@ -86,21 +98,24 @@ class Lock:
             contender.client.leave()
 
     async def finish(self) -> None:
-        """Read the resource."""
-        self._note(await self._contenders[0].client.last_read(self._resource))
+        """Read the resources."""
+        for journal in self._journals:
+            journal.note(await self._contenders[0].client.last_read(journal.resource))
 
     def check(self) -> Finding:
         """Compare tokens with the order of time and of indexes."""
-        journal = self._journal
-        problems = judge_grants(journal.grants) + judge_accepted(journal.accepted) + journal.early
+        problems = [problem for journal in self._journals for problem in judge(journal)]
         if problems:
             return Finding("failed", "; ".join(problems[:5]))
+        journals = self._journals
+        changes = sum(len(journal.accepted) for journal in journals)
         text = (
-            f"held {len(journal.grants)} times, {overlaps(journal.grants)} of them while another "
-            f"still thought it held it; {len(journal.accepted)} changes of the resource, "
-            f"{journal.fenced} refused to an older token"
+            f"held {sum(len(journal.grants) for journal in journals)} times, "
+            f"{sum(overlaps(journal.grants) for journal in journals)} of them while another still "
+            f"thought it held it; {changes} changes of the resources, "
+            f"{sum(journal.fenced for journal in journals)} refused to an older token"
         )
-        return Finding("passed" if journal.accepted else "unknown", text)
+        return Finding("passed" if changes else "unknown", text)
 
     # --- holders ----------------------------------------------------------------------------
 
@@ -121,26 +136,26 @@ class Lock:
         elif kind == "renew":
             await self._renew(contender, contender.grant)
         else:
-            await contender.client.write(
-                Request(Op.COMPARE_AND_DELETE, self._path, prev_index=contender.modified)
-            )
+            path, modified = contender.journal.path, contender.modified
+            await contender.client.write(Request(Op.COMPARE_AND_DELETE, path, prev_index=modified))
             self._drop(contender)
 
     async def _acquire(self, contender: Contender) -> None:
         client = contender.client
-        request = Request(Op.CREATE, self._path, client.value(), ttl_seconds=TTL_S)
+        contender.journal = self._context.rng.choice(self._journals)
+        request = Request(Op.CREATE, contender.journal.path, client.value(), ttl_seconds=TTL_S)
         operation = await client.write(request)
         if operation.outcome is not Outcome.OK:
             return  # somebody has it; or we have, and shall never know
         grant = Grant(client.number, operation.index, operation.invoked_ns, operation.ended_ns)
         contender.grant, contender.modified = grant, operation.index
-        self._journal.grants.append(grant)
+        contender.journal.grants.append(grant)
 
     async def _renew(self, contender: Contender, grant: Grant) -> None:
         client = contender.client
         request = Request(
             Op.COMPARE_AND_SWAP,
-            self._path,
+            contender.journal.path,
             client.value(),
             prev_index=contender.modified,
             ttl_seconds=TTL_S,
@@ -153,43 +168,43 @@ class Lock:
             allowed_ns = round(self._context.clock_error_s * SECOND_NS)
             refused = operation.outcome is Outcome.REFUSED
             if refused and operation.ended_ns < grant.kept_ns - allowed_ns:
-                self._journal.early.append(f"taken away too early: {operation.describe()}")
+                contender.journal.early.append(f"taken away too early: {operation.describe()}")
             self._drop(contender)
 
     async def _use(self, contender: Contender, grant: Grant) -> None:
         """Change the resource, unless it has seen a larger token."""
-        client = contender.client
-        found = await client.read(self._resource, quorum=True)
+        client, journal = contender.client, contender.journal
+        found = await client.read(journal.resource, quorum=True)
         value = b"%d %b" % (grant.token, client.value())
         if found.outcome is Outcome.REFUSED:
-            self._note(await client.write(Request(Op.CREATE, self._resource, value)))
+            journal.note(await client.write(Request(Op.CREATE, journal.resource, value)))
         elif found.outcome is Outcome.OK:
-            self._note(found)
+            journal.note(found)
             if token_of(found.node_value) > grant.token:
-                self._journal.fenced += 1
+                journal.fenced += 1
                 self._drop(contender)
                 return
             modified = found.node_modified
-            swap = Request(Op.COMPARE_AND_SWAP, self._resource, value, prev_index=modified)
-            self._note(await client.write(swap))
+            swap = Request(Op.COMPARE_AND_SWAP, journal.resource, value, prev_index=modified)
+            journal.note(await client.write(swap))
 
     def _drop(self, contender: Contender) -> None:
         assert contender.grant is not None
         contender.grant.left_ns = time.monotonic_ns()
         contender.grant = None
 
-    def _note(self, operation: Operation) -> None:
-        """Take down every state of the resource that an answer speaks of."""
-        if operation.outcome is Outcome.OK:
-            shown = [(operation.node_value, operation.node_modified)]
-            shown += [operation.previous] if operation.previous is not None else []
-            for value, modified in shown:
-                self._journal.accepted[modified] = token_of(value)
-
 
 def token_of(value: bytes | None) -> int:
     """The token under which a value of the resource was written."""
     return int(value.split()[0]) if value else 0
+
+
+def judge(journal: Journal) -> list[str]:
+    """What is wrong with one lock."""
+    problems = judge_grants(journal.grants) + judge_accepted(journal.accepted) + journal.early
+    tokens = {grant.token for grant in journal.grants}
+    unknown = set(journal.accepted.values()) - tokens
+    return problems + [f"the resource was changed under {one}" for one in sorted(unknown)]
 
 
 def judge_grants(grants: Sequence[Grant]) -> list[str]:

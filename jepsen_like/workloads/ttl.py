@@ -28,7 +28,7 @@ from kvraft.store.request import Op, Request
 CLIENTS: Final = 3
 LIVE_KEYS: Final = 4  # per client
 SHORTEST_S: Final = 1
-LONGEST_S: Final = 4
+LONGEST_S: Final = 3
 LAST_KEYS: Final = 5
 NEWS_LIMIT_S: Final = 20.0
 POLL_S: Final = 0.1
