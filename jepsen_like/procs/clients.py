@@ -162,6 +162,7 @@ class Client:
                     raise Violation(f"no answer though all faults are over: {operation.describe()}")
         finally:
             self._timeout_s = usual_s
+            self.leave()
 
     async def _carry_out(
         self,

@@ -84,7 +84,10 @@ def _judge_previous(events: Mapping[int, Told], by_key: Mapping[bytes, list[int]
                 continue
             value, modified = told.previous
             known = events.get(modified)
-            wrong = known is not None and known.key == key and known.value != value
+            # a directory may have come with the first key in it
+            wrong = False
+            if known is not None and value is not None:
+                wrong = (known.key, known.value) != (key, value)
             if modified < before or modified >= index or wrong:
                 problems.append(
                     f"index {index} shows {told.previous} as the node before, "
