@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from jepsen_like.base import Violation
+from jepsen_like.check.commands import Tally
 from jepsen_like.check.model import Change, Model, Refused
 from kvraft.raft.entry import ConfChange, ConfChangeKind, Entry, EntryKind, decode_conf_change
 from kvraft.server import membership
@@ -25,13 +26,14 @@ Result = Change | Refused | None
 class Applied:
     """One entry of the agreed log and what it did."""
 
-    __slots__ = ("at_ns", "changes", "entry", "request", "result", "store_index")
+    __slots__ = ("answer", "at_ns", "changes", "entry", "request", "result", "store_index")
 
     def __init__(self, entry: Entry, at_ns: int) -> None:
         self.entry = entry
         self.at_ns = at_ns
         self.request: Request | None = None
         self.result: Result = None
+        self.answer: object = None  # of the machine, to a command
         self.changes: list[Change] = []
         self.store_index = 0
 
@@ -44,6 +46,7 @@ class AgreedLog:
         self._tag_of = tag_of
         self.entries: list[Applied] = []
         self.model = Model()
+        self.tally = Tally()
         self.by_tag: dict[bytes, list[Applied]] = {}
         self.added: set[int] = set()
         self.removed: set[int] = set()
@@ -77,6 +80,8 @@ class AgreedLog:
         elif entry.data:
             _, request = decode_request(entry.data)
             record.request = request
+            if request.op == Op.COMMAND:
+                record.answer = self.tally.apply(request.value, entry.index)
             result = execute(self.model, request)
             if isinstance(result, list):
                 record.changes = result
@@ -166,7 +171,7 @@ def execute(model: Model, request: Request) -> Change | Refused | list[Change]:
         return model.in_order(path, value, ttl)
     if op == Op.SYNC:
         return model.sync(request.time_ns)
-    if op == Op.CHECK:
+    if op in (Op.CHECK, Op.COMMAND):
         return []
     if op == Op.PUT_RECORD:
         return model.put_record(path, request.value, request.directory)

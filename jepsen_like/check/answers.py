@@ -1,7 +1,7 @@
 """Every answer to a write against what the agreed log says was done.
 
 A write that was acknowledged is in the log exactly once with just this result; one that `failed` is
-not there; one of unknown outcome is there at most once.
+not there; one of unknown outcome is there at most once. A request may be sent again after that.
 """
 
 from __future__ import annotations
@@ -15,42 +15,57 @@ from jepsen_like.check.model import Change, Refused
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from jepsen_like.check.agreed import AgreedLog, Result
+    from jepsen_like.check.agreed import AgreedLog, Applied, Result
 
 
 def check_answers(operations: Iterable[Operation], agreed: AgreedLog) -> None:
-    """Every answer against what the log says was done."""
+    """Every answer against what the log says was done.
+
+    Operations with the same tag are one request that was sent more than once.
+    """
+    sent: dict[bytes, list[Operation]] = {}
     for operation in operations:
-        if operation.request is None:
-            continue
-        found = agreed.by_tag.get(operation.tag, [])
-        if len(found) > 1:
-            places = [applied.entry.index for applied in found]
-            raise Violation(f"applied {len(found)} times, at {places}: {operation.describe()}")
-        outcome = operation.outcome
-        if outcome is Outcome.FAILED and found:
-            raise Violation(
-                f"answered failed, yet applied at log index {found[0].entry.index}: "
-                f"{operation.describe()}"
-            )
-        if outcome in (Outcome.OK, Outcome.REFUSED):
+        if operation.request is not None:
+            sent.setdefault(operation.tag, []).append(operation)
+    for tag, attempts in sent.items():
+        _check_attempts(attempts, list(agreed.by_tag.get(tag, [])))
+
+
+def _check_attempts(attempts: list[Operation], found: list[Applied]) -> None:
+    """Each answer has an entry of its own; what is left is of attempts that may have been made."""
+    places = [applied.entry.index for applied in found]
+    if len(found) > len(attempts):
+        raise Violation(f"applied {len(found)} times, at {places}: {attempts[-1].describe()}")
+    for operation in attempts:
+        if operation.outcome in (Outcome.OK, Outcome.REFUSED):
             if not found:
                 raise Violation(f"answered, yet in no log: {operation.describe()}")
-            check_answer(operation, found[0].result)
+            explained = next((one for one in found if _explains(one.result, operation)), None)
+            if explained is None:
+                results = ", ".join(str(one.result) for one in found)
+                raise Violation(f"the model says {results}: {operation.describe()}")
+            found.remove(explained)
+    uncertain = sum(one.outcome in (Outcome.UNKNOWN, Outcome.PENDING) for one in attempts)
+    if len(found) > uncertain:
+        raise Violation(
+            f"answered failed, yet applied at log index {places}: {attempts[-1].describe()}"
+        )
 
 
 def check_answer(operation: Operation, result: Result) -> None:
     """What an answered operation was told, against what the model says it did."""
+    if not _explains(result, operation):
+        raise Violation(f"the model says {result}: {operation.describe()}")
+
+
+def _explains(result: Result, operation: Operation) -> bool:
     if operation.outcome is Outcome.REFUSED:
-        explained = (
+        return (
             isinstance(result, Refused)
             and result.kind == operation.error
             and result.index == operation.index
         )
-    else:
-        explained = isinstance(result, Change) and _same_change(operation, result)
-    if not explained:
-        raise Violation(f"the model says {result}: {operation.describe()}")
+    return isinstance(result, Change) and _same_change(operation, result)
 
 
 def _same_change(operation: Operation, change: Change) -> bool:

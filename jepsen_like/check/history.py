@@ -111,8 +111,9 @@ class Watch:
 class History:
     """Everything the clients of one run did."""
 
-    __slots__ = ("operations", "watches")
+    __slots__ = ("commands", "operations", "watches")
 
     def __init__(self) -> None:
         self.operations: list[Operation] = []
+        self.commands: list[Operation] = []  # to a machine beside the keys
         self.watches: list[Watch] = []

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from jepsen_like.base import MILLISECOND_NS, Violation
 from jepsen_like.check.agreed import AgreedLog, TagOf
+from jepsen_like.sim.comparing import Known
 from jepsen_like.sim.ledger import Ledger
 from jepsen_like.sim.member import Member
 from jepsen_like.sim.net import Network
@@ -32,6 +33,8 @@ class Cluster:
         self.network = Network(world)
         self.agreed = AgreedLog(TagOf(), lambda: world.now_ns)
         self.ledger = Ledger()
+        self.known = Known()
+        self.without_clients: set[int] = set()  # members that no client reaches
         self.frozen = False  # the liveness phase: who is down stays down
         self._rng = world.rng("cluster")
         self._owners: dict[int, list[WatchOwner]] = {}
@@ -123,11 +126,14 @@ class Cluster:
         self.healed = members
         network = self.network
         network.heal()
+        self.without_clients.clear()
         chosen = {member.number for member in members}
         for member in self.members.values():
             member.disk.full = False
             member.disk.fail_next_sync = False
             member.disk.cut_after_calls = 0
+            member.only_killed = False
+            member.recovery_cuts.clear()
             member.slow_disk_ns = 0
             member.points_left = 0
             member.resume()

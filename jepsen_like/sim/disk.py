@@ -240,6 +240,16 @@ class Disk:
         path = rng.choice(paths)
         return path, rng.randrange(len(self.names[path].cached) // 2)
 
+    def copied(self) -> Disk:
+        """Another disk with what programs see on this one, all of it durable."""
+        twin = Disk(self._rng)
+        twin.directories = set(self.directories)
+        for path, inode in self.names.items():
+            copy = twin.names[path] = twin.stable_names[path] = Inode()
+            copy.cached = bytearray(inode.cached)
+            copy.stable = bytearray(inode.cached)
+        return twin
+
     def damage(self, chance: int) -> bool:
         """One stored bit changes its mind; False if there is none to spare."""
         rng = random.Random(chance)

@@ -15,32 +15,31 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from jepsen_like.base import MILLISECOND_NS, Violation
+from jepsen_like.sim import opening
 from jepsen_like.sim.clock import Clock
+from jepsen_like.sim.comparing import Comparing
 from jepsen_like.sim.disk import Disk, DiskFiles, PowerCut
 from jepsen_like.sim.diskqueue import DiskQueue
-from jepsen_like.sim.transfer import Receiver, start_transfer
+from jepsen_like.sim.opening import CLUSTER_ID
+from jepsen_like.sim.snapshotting import Snapshots
+from jepsen_like.sim.transfer import Receiver
 from kvraft.errors import Corrupt, DiskFailed, DiskFull, StorageError
 from kvraft.raft import invariants
-from kvraft.raft.config import RaftConfig
 from kvraft.raft.core import Role
-from kvraft.raft.entry import NO_STATE
 from kvraft.raft.errors import ProposalRefused
-from kvraft.raft.message import InstallSnapshot
-from kvraft.server.bootstrap import build_replica, initial_entries, restore_store
+from kvraft.raft.message import InstallSnapshot, Vote
 from kvraft.server.frames import FRAME_NUMBERS, frame_from_wire
-from kvraft.storage.datadir import SnapshotWriter, Storage
-from kvraft.storage.wal import Identity
-from kvraft.store.store import Store
 from kvraft.transport.codec import FrameDecoder, FrameEncoder
+from kvraft.transport.handshake import Hello, refusal_of
 
 if TYPE_CHECKING:
+    from jepsen_like.check.commands import Tally
     from jepsen_like.sim.cluster import Cluster
     from kvraft.raft.entry import Entry, HardState
     from kvraft.raft.ready import Persist
-    from kvraft.server.replica import Frame, Replica, SnapshotJob
+    from kvraft.server.replica import Frame, Replica
+    from kvraft.storage.datadir import Storage
 
-CLUSTER_ID = 0xC1
-DATA_DIR = "/data"
 FOREVER_NS = 1 << 62
 
 
@@ -56,6 +55,11 @@ class Member:
         self.world = cluster.world
         self.number = number  # its id
         self.name = name
+        self.place = int(name.removeprefix("m"))  # among all that there ever were
+        self.replica: Replica
+        self.storage: Storage
+        self.tally: Tally
+        self.recovered_commit = 0
         self.joins = False  # added to a running cluster: begins with an empty log
         self.known: set[int] = set()  # whom it was told of when it joined
         self.gone = False  # its process has ended for good
@@ -67,14 +71,18 @@ class Member:
         self.lost = False  # its disk is damaged and it refused to start
         self.damaged = False
         self.points_left = 0  # 0: no kill is armed
+        self.only_killed = False  # at the disk call that is armed: the machine goes on
+        self.recovery_cuts: list[int] = []  # the next starts end at these disk calls
+        self.emptied = False  # its data directory was lost
+        self.rolled_back = False  # its data directory is an old one
+        self.disk_copy: Disk | None = None
         self.paused = False
         self.slow_disk_ns = 0
         self.receivers: dict[int, Receiver] = {}
         self.highest_term = 0
         self._unsaved: HardState | None = None
+        self.comparing = Comparing(number, cluster.known, cluster.agreed)
         self._encoder = FrameEncoder(FRAME_NUMBERS)
-        self._sending: set[int] = set()
-        self._applies = 0
         self._waiting: list[Callable[[], None]] = []
 
     # --- life ---------------------------------------------------------------------------
@@ -87,10 +95,14 @@ class Member:
         self.clock.wall_offset_ns = self.rng.randint(-200, 200) * MILLISECOND_NS
         self.world.note("member", self.number, "starts, life", self.life)
         self.files = DiskFiles(self.disk)
+        if self.recovery_cuts:
+            self.disk.cut_after_calls = self.recovery_cuts.pop(0)
         try:
-            self._recover()
+            if not opening.may_begin(self):
+                return
+            opening.recover(self)
         except PowerCut:
-            self._power_cut("during recovery")
+            self._stopped_at_call("during recovery")
             self.cluster.restart_later(self)
             return
         except Corrupt as error:
@@ -105,47 +117,29 @@ class Member:
         self.wal_queue = DiskQueue(self)
         self.snapshot_queue = DiskQueue(self)
         self.receivers = {}
-        self._sending = set()
+        self.snapshots = Snapshots(self)
         self._unsaved = None
         self._decoder = FrameDecoder(frame_from_wire)
         self._before = invariants.observe(self.replica.core)
         self._schedule_tick()
         self.enter(self.work)
 
-    def _recover(self) -> None:
-        shape = self.cluster.shape
-        if not Storage.exists(self.files, DATA_DIR):
-            entries, state = initial_entries(self.cluster.founders)
-            if self.joins:
-                entries, state = [], NO_STATE
-            self.disk.make_data_dir(DATA_DIR)
-            identity = Identity(self.number, CLUSTER_ID)
-            Storage.create(
-                self.files, DATA_DIR, identity, entries, state, segment_bytes=shape.segment_bytes
-            ).close()
-        self.storage, recovered = Storage.open(
-            self.files, DATA_DIR, segment_bytes=shape.segment_bytes
-        )
-        store = Store()
-        if recovered.snapshot is not None:
-            store = restore_store(self.storage.read_snapshot(recovered.snapshot))
-        self.cluster.ledger.recovered(self, recovered)
-        self.recovered_commit = recovered.hard_state.commit
-        config = RaftConfig(
-            self.number, shape.election_ticks, pre_vote=shape.pre_vote,
-            check_quorum=shape.check_quorum, max_append_bytes=shape.max_append_bytes,
-            max_inflight_appends=shape.max_inflight_appends,
-        )  # fmt: skip
-        self.replica: Replica = build_replica(
-            shape.replica_config(self.name), config, self.rng, self.clock, self.life,
-            recovered, store,
-        )  # fmt: skip
-
     def _refused(self, error: Corrupt) -> None:
         if not self.damaged:
             raise Violation(f"member {self.number} refuses its undamaged disk: {error}")
         self.lost = True
         self.world.fault("damage refused at start", self.number, str(error))
+
+    def lose_disk(self) -> None:
+        """The data directory of this member, which is down, is gone."""
+        self.disk = Disk(self.world.rng(f"disk {self.name} again"))
+        self.damaged = self.emptied = True
+
+    def roll_back(self) -> None:
+        """The data directory of this member, which is down, is replaced by its copy."""
+        assert self.disk_copy is not None
+        self.disk, self.disk_copy = self.disk_copy, None
+        self.damaged = self.rolled_back = True
 
     def kill(self) -> None:
         """The process ends; the machine and its page cache stay."""
@@ -173,6 +167,12 @@ class Member:
             except (OSError, StorageError):
                 self.world.note("the job under way had failed anyway")
         self._power_cut("", mode, rng)
+
+    def _stopped_at_call(self, when: str) -> None:
+        if self.only_killed:
+            self.world.fault(f"process killed {when}", self.number)
+        else:
+            self._power_cut(when)
 
     def _power_cut(self, when: str, mode: str = "", rng: random.Random | None = None) -> None:
         mode = self.disk.power_cut(mode, rng)
@@ -220,9 +220,15 @@ class Member:
             self.world.fault("killed between two steps", self.number)
             self._ended("killed between two steps")
         except PowerCut:
-            self.world.fault("power cut at a disk call", self.number)
-            self._ended("power cut at a disk call")
-            self._power_cut("")
+            self._ended("killed at a disk call" if self.only_killed else "power cut at a disk call")
+            self._stopped_at_call("at a disk call")
+        except AssertionError as error:
+            if not self.rolled_back:
+                raise
+            self.world.fault("member with an old directory ended itself", self.number, str(error))
+            self._ended("data lost")
+            self.lost = True
+            return False
         else:
             return self.up
         self.cluster.restart_later(self)
@@ -241,7 +247,7 @@ class Member:
 
         self.enter(step)
 
-    def _point(self) -> None:
+    def point(self) -> None:
         if self.points_left:
             self.points_left -= 1
             if not self.points_left:
@@ -297,6 +303,23 @@ class Member:
         if self.up:
             self.soon(self.life, lambda: self._received(sender, data))
 
+    def called_by(self, sender: int, foreign: bool, terms: int) -> None:
+        """Somebody who does not belong here opens a stream and asks for a vote."""
+        hello = Hello(CLUSTER_ID + 1 if foreign else CLUSTER_ID, sender, self.number)
+        refusal = refusal_of(hello, CLUSTER_ID, self.number, self.replica.may_be_told_of_removal)
+        if refusal is not None:
+            self.world.faults[f"stranger refused: {refusal[1].partition(' (')[0]}"] += 1
+            return
+        # Nobody here knows for certain yet that it was removed.
+        term = self.replica.core.term + terms
+        self.replica.receive(Vote(self.number, sender, term, 0, 0, False, 0, 0))
+
+    def take_snapshot_now(self) -> None:
+        """A snapshot before it is due, unless one is under way or nothing has changed."""
+        replica = self.replica
+        if replica.applied_index > replica.snapshot_index and not replica._snapshot_running:
+            self.snapshots.take(replica.begin_snapshot())
+
     def _received(self, sender: Member, data: bytes) -> None:
         if self.replica.may_be_told_of_removal(sender.number):
             return  # its connection has been cut; when it calls again, it is told why
@@ -313,35 +336,43 @@ class Member:
             rounds += 1
             if rounds > 1000:
                 raise Violation(f"member {self.number} is busy without end")
-            self._point()
+            self.point()
             work = replica.take_work()
-            self._point()
+            self.point()
             if work.send:
                 self._send(work.send)
-                self._point()
+                self.point()
             if work.persist is not None:
                 self._persist(work.persist)
             if work.committed:
                 self._apply(work.committed)
-                self._point()
+                self.point()
             self._check()
         if replica.snapshot_due():
-            self._take_snapshot(replica.begin_snapshot())
+            self.snapshots.take(replica.begin_snapshot())
 
     def _apply(self, committed: list[Entry]) -> None:
+        every = self.cluster.shape.digest_every
+        while committed:
+            left = every - self.replica.applied_index % every
+            self._apply_some(committed[:left])
+            committed = committed[left:]
+            if not self.replica.applied_index % every:
+                self.check_digest()
+
+    def _apply_some(self, committed: list[Entry]) -> None:
         replica, agreed = self.replica, self.cluster.agreed
+        before = replica.store.index
         agreed.observe(self.number, replica.applied_index, committed)
         replica.apply(committed)
         agreed.store_index(self.number, replica.applied_index, replica.store.index)
+        self.comparing.batch(before, replica.applied_index, replica.store, self.tally)
         voters, learners = replica.core.membership
         if sorted(voters + learners) != list(replica.members):
             raise Violation(
                 f"member {self.number} counts {voters} and {learners}, but its records name "
                 f"{list(replica.members)}"
             )
-        self._applies += 1
-        if self._applies % self.cluster.shape.digest_every == 0:
-            self.check_digest()
 
     def _show(self) -> None:
         """Tell an onlooker where this member stands."""
@@ -355,8 +386,7 @@ class Member:
 
     def check_digest(self) -> None:
         """Compare the whole store with those of the others at this index."""
-        replica = self.replica
-        self.cluster.agreed.digest(self.number, replica.applied_index, replica.store.digest())
+        self.comparing.everything(self.replica.applied_index, self.replica.store)
 
     def _check(self) -> None:
         self.cluster.ledger.step(self)
@@ -380,7 +410,7 @@ class Member:
                 self._unreachable_soon(to)
                 continue
             if type(frame) is InstallSnapshot:
-                self._transfer(frame)
+                self.snapshots.send(frame)
                 continue
             if not network.connected(self.number, to) and self.rng.random() < 0.2:
                 self._unreachable_soon(to)
@@ -424,9 +454,9 @@ class Member:
         if error is None:
             self.cluster.ledger.saved(self, persist)
             self.replica.disk_full = False
-            self._point()
+            self.point()
             self._persisted(persist)
-            self._point()
+            self.point()
             self.work()
         elif isinstance(error, DiskFull):
             self.replica.disk_full = True
@@ -466,58 +496,3 @@ class Member:
                 self.fatal(error)
 
         self.wal_queue.submit(lambda: self.storage.save(state, [], False), finished)
-
-    # --- snapshots ----------------------------------------------------------------------
-
-    def _take_snapshot(self, job: SnapshotJob) -> None:
-        self.world.faults["snapshot taken"] += 1
-        chunks = iter(job.chunks)
-
-        def begun(writer: SnapshotWriter, error: Exception | None) -> None:
-            def write(_: object, error: Exception | None) -> None:
-                if self._snapshot_failed(error):
-                    return
-                chunk = next(chunks, None)
-                if chunk is None:
-                    self.snapshot_queue.submit(writer.commit, done)
-                else:
-                    self.snapshot_queue.submit(lambda: writer.write(chunk), write)
-
-            write(None, error)
-
-        def done(_: object, error: Exception | None) -> None:
-            if self._snapshot_failed(error):
-                return
-            self.replica.snapshot_done(job.meta)
-            self.work()
-            self.wal_queue.submit(lambda: self.storage.purge(2, 2), self._purged)
-
-        self.snapshot_queue.submit(lambda: self.storage.snapshot_writer(job.meta), begun)
-
-    def _snapshot_failed(self, error: Exception | None) -> bool:
-        if error is None:
-            self._point()
-            return False
-        if not isinstance(error, DiskFull):
-            self.fatal(error)
-        self.replica.snapshot_failed()
-        return True
-
-    def _purged(self, _: object, error: Exception | None) -> None:
-        if error is not None and not isinstance(error, DiskFull):
-            self.fatal(error)
-
-    def _transfer(self, message: InstallSnapshot) -> None:
-        if message.to in self._sending:
-            return
-        self._sending.add(message.to)
-        life = self.life
-
-        def ended(ok: bool) -> None:
-            def report() -> None:
-                self._sending.discard(message.to)
-                self.replica.report_snapshot(message.to, ok)
-
-            self.soon(life, report)
-
-        start_transfer(self, message, ended)

@@ -35,5 +35,7 @@ class Nemesis:
     def _strike(self) -> None:
         if self._actor.stopped:
             return
-        DRAWS[self._rng.choice(self._cluster.shape.faults)](self._dice)
+        shape = self._cluster.shape
+        (name,) = self._rng.choices(shape.faults, shape.rates or None)
+        DRAWS[name](self._dice)
         self._schedule()

@@ -23,7 +23,7 @@ class Network:
 
     __slots__ = (
         "_clogged", "_latest", "_rng", "_world", "cut", "duplicate", "loss", "max_delay_ns",
-        "min_delay_ns", "reorder", "slow", "slow_ns",
+        "min_delay_ns", "reorder", "slow",
     )  # fmt: skip
 
     def __init__(self, world: World) -> None:
@@ -35,8 +35,7 @@ class Network:
         self.min_delay_ns = MILLISECOND_NS // 5
         self.max_delay_ns = 2 * MILLISECOND_NS
         self.cut: set[tuple[int, int]] = set()
-        self.slow: set[int] = set()
-        self.slow_ns = 0
+        self.slow: dict[int, tuple[int, int]] = {}  # member -> delay, give or take
         self._clogged: dict[tuple[int, int], list[Callable[[], None]]] = {}
         self._latest: dict[tuple[int, int], int] = {}
 
@@ -76,10 +75,10 @@ class Network:
     def _delay_ns(self, link: tuple[int, int]) -> int:
         """When a frame sent now arrives: in order on its link, unless reordering strikes."""
         rng = self._rng
-        delay_ns = rng.randint(self.min_delay_ns, self.max_delay_ns)
-        lag_ns = self.lag_ns(link)
-        if lag_ns:
-            delay_ns += rng.randint(lag_ns // 2, lag_ns)
+        spread_ns = self.max_delay_ns - self.min_delay_ns
+        delay_ns = self.min_delay_ns + int(spread_ns * rng.random())  # randint costs five times it
+        if self.slow:
+            delay_ns += self.lag_ns(link)
         if self.reorder and rng.random() < self.reorder:
             self._world.faults["frame overtaken"] += 1
             return delay_ns + rng.randint(0, 10) * self.max_delay_ns
@@ -89,9 +88,10 @@ class Network:
         return arrives_ns - now_ns
 
     def lag_ns(self, link: tuple[int, int]) -> int:
-        """How much slower than usual this link is at most."""
-        slow = self.slow and (link[0] in self.slow or link[1] in self.slow)
-        return self.slow_ns if slow else 0
+        """How much longer than usual a frame takes that is sent now."""
+        ends = [self.slow[end] for end in link if end in self.slow]
+        delay_ns, jitter_ns = max(ends, default=(0, 0))
+        return delay_ns + int(jitter_ns * self._rng.uniform(-1, 1))
 
     def connected(self, sender: int, to: int) -> bool:
         """Whether frames pass at all at this moment."""
@@ -99,27 +99,34 @@ class Network:
 
     def partition(self, side: set[int], others: set[int], *, into: bool, out: bool) -> None:
         """Cut between `side` and `others`: frames `into` the side, `out` of it, or both."""
-        for inner in sorted(side):
-            for outer in sorted(others):
-                if into:
-                    self.cut.add((outer, inner))
-                if out:
-                    self.cut.add((inner, outer))
+        self.cut |= _between(side, others, into, out)
+
+    def mend(self, side: set[int], others: set[int], *, into: bool, out: bool) -> None:
+        """The contrary of `partition`."""
+        self.cut -= _between(side, others, into, out)
 
     def clog(self, link: tuple[int, int]) -> None:
         """Hold the frames of a link back."""
         self._clogged.setdefault(link, [])
 
-    def unclog(self) -> None:
-        """Let all held frames go at once, in a random order."""
-        for link in sorted(self._clogged):
-            for deliver in self._clogged[link]:
-                self._world.after(self._delay_ns(link), deliver)
-        self._clogged.clear()
+    def unclog(self, link: tuple[int, int]) -> None:
+        """Let all held frames of a link go at once."""
+        for deliver in self._clogged.pop(link, ()):
+            self._world.after(self._delay_ns(link), deliver)
 
     def heal(self) -> None:
         """No more faults; what is under way still arrives."""
         self.cut.clear()
         self.slow.clear()
         self.loss = self.duplicate = self.reorder = 0.0
-        self.unclog()
+        self._latest.clear()  # new connections: nothing waits behind what is under way
+        for link in sorted(self._clogged):
+            self.unclog(link)
+
+
+def _between(
+    side: set[int], others: set[int], into: bool, out: bool
+) -> set[tuple[int, int]]:  # fmt: skip
+    inward = {(outer, inner) for outer in others for inner in side} if into else set()
+    outward = {(inner, outer) for outer in others for inner in side} if out else set()
+    return inward | outward

@@ -8,7 +8,7 @@ only when the others can do without it. What came of each change is compared wit
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jepsen_like.base import MILLISECOND_NS, SECOND_NS, Violation
 from kvraft.api.service import (
@@ -22,6 +22,8 @@ from kvraft.api.service import (
 from kvraft.server.membership import members_from_records
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from jepsen_like.sim.actor import Actor
     from jepsen_like.sim.cluster import Cluster
     from jepsen_like.sim.member import Member
@@ -55,7 +57,7 @@ class Operator:
         self._world = cluster.world
         self._rng = cluster.world.rng("operator")
         self._actor = actor
-        self._drawing = False  # else a script says what happens
+        self.drawing = True  # else a script says which members are started
         self.changes: list[Change] = []
         self._urls = 100
         self._uncertain_ns = -UNCERTAIN_NS
@@ -63,7 +65,7 @@ class Operator:
 
         actor.learn(
             {
-                **dict.fromkeys(_NAMES.values(), self._ask),
+                **{name: partial(self._ask, kind) for kind, name in _NAMES.items()},
                 "start member": self._start,
                 "lose machine": self._lose,
             }
@@ -72,7 +74,6 @@ class Operator:
     def start(self) -> None:
         """Begin to work."""
         if self._cluster.shape.change_every_ms:
-            self._drawing = True
             self._schedule()
 
     def _schedule(self) -> None:
@@ -87,7 +88,7 @@ class Operator:
         self._start_orphans()
         careful_ns = CAREFUL_TIMEOUTS * self._cluster.shape.election_ns
         running = [one for one in self._cluster.running() if one.replica.accepting()]
-        if not running or self._world.now_ns - self._lost_ns < careful_ns:
+        if not running or not self._members() or self._world.now_ns - self._lost_ns < careful_ns:
             return
         member = rng.choice(running)
         draw = rng.random()
@@ -108,12 +109,20 @@ class Operator:
     # --- what is asked for --------------------------------------------------------------
 
     def _have_asked(self, member: Member, change: MemberChange) -> None:
-        details = {"ask": member.number, "kind": change.kind.value, "member": change.member_id}
-        self._actor.act(_NAMES[change.kind], {**details, "urls": list(change.peer_urls)})
+        details: dict[str, Any] = {"ask": member.number}
+        if change.member_id:
+            details["member"] = change.member_id
+        if change.peer_urls:
+            details["urls"] = list(change.peer_urls)
+        self._actor.act(_NAMES[change.kind], details)
 
     def _members(self) -> dict[int, MemberInfo]:
         """As the furthest member has them."""
         return members_from_records(self._cluster.agreed.model.records)
+
+    def anybody_left(self) -> bool:
+        """Whether the cluster still has members, as far as it has told."""
+        return bool(self._members()) or not self._cluster.agreed.removed
 
     def _url(self) -> str:
         self._urls += 1
@@ -155,10 +164,12 @@ class Operator:
 
     # --- asking -------------------------------------------------------------------------
 
-    def _ask(self, *, ask: int, kind: str, member: int, urls: list[str]) -> None:
+    def _ask(
+        self, kind: ChangeKind, *, ask: int, member: int = 0, urls: Iterable[str] = ()
+    ) -> None:
         asked = self._cluster.members.get(ask)
         if asked is not None and asked.up:
-            self._send(asked, MemberChange(ChangeKind(kind), member, tuple(urls)))
+            self._send(asked, MemberChange(kind, member, tuple(urls)))
 
     def _send(self, member: Member, change: MemberChange) -> None:
         life = member.life
@@ -197,7 +208,7 @@ class Operator:
             self._world.faults[f"membership change refused: {outcome.reason.name}"] += 1
         else:
             self._world.faults[f"membership changed: {change.kind.value}"] += 1
-            if change.kind is ChangeKind.ADD and self._drawing:
+            if change.kind is ChangeKind.ADD and self.drawing:
                 assert outcome is not None
                 self._start_later(outcome.id)
 

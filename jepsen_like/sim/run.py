@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from jepsen_like.base import MILLISECOND_NS, SECOND_NS, Violation
 from jepsen_like.check import promises
+from jepsen_like.check.commands import check_commands
 from jepsen_like.check.history import History, Outcome
 from jepsen_like.sim.actor import Actor
 from jepsen_like.sim.cluster import Cluster
@@ -82,7 +83,10 @@ class Run:
         failure = ""
         try:
             self.safety()
-            self.liveness()
+            if self.operator.anybody_left():
+                self.liveness()
+            else:
+                self.farewell()
             self.verify()
         except (Violation, InvariantViolation) as error:
             failure = f"{type(error).__name__}: {error}"
@@ -90,6 +94,7 @@ class Run:
             failure = traceback.format_exc()
         outcomes = [operation.outcome.value for operation in self.history.operations]
         counts = {outcome.value: outcomes.count(outcome.value) for outcome in Outcome}
+        counts["commands"] = len(self.history.commands)
         counts["watches"] = len(self.history.watches)
         counts["watch events"] = sum(len(watch.events) for watch in self.history.watches)
         counts["entries"] = len(self.cluster.agreed.entries)
@@ -112,6 +117,7 @@ class Run:
         self.cluster.start()
         self.workload.start()
         if self._script is not None:
+            self.operator.drawing = False
             self.actor.follow(self._script)
         else:
             self.nemesis.start()
@@ -128,7 +134,7 @@ class Run:
             if not member.gone and (member.up or not (member.damaged or member.lost))
         ]
         # With changes under way nobody but the members can say how many make a majority.
-        least = len(startable) if self.shape.change_every_ms else cluster.quorum()
+        least = len(startable) if self.operator.changes else cluster.quorum()
         size = self._rng.randint(least, len(startable))
         healed = sorted(self._rng.sample(startable, size), key=lambda member: member.number)
         world.note("healed:", [member.number for member in healed])
@@ -151,6 +157,17 @@ class Run:
         ):
             raise Violation(f"the healed members did not agree: {self._positions()}")
 
+    def farewell(self) -> None:
+        """Without strict checks an operator may remove everybody: then they all have to leave."""
+        self.actor.stopped = self.workload.stopped = True
+        world, cluster = self.world, self.cluster
+        world.fault("everybody removed")
+        cluster.heal([one for one in cluster.members.values() if not (one.lost or one.gone)])
+        world.run_until(world.now_ns + SETTLE_NS, self._each_event)
+        staying = [one.number for one in cluster.running()]
+        if staying:
+            raise Violation(f"everybody was removed, but {staying} did not leave")
+
     def _patience_ns(self) -> int:
         """What the clients themselves take: to give up old requests, and to think."""
         shape = self.shape
@@ -170,7 +187,7 @@ class Run:
         """The verdict over the whole history."""
         cluster, history = self.cluster, self.history
         cluster.check_converged()
-        for operation in history.operations:
+        for operation in history.operations + history.commands:
             if operation.outcome is Outcome.PENDING:
                 operation.outcome = Outcome.UNKNOWN
         for member, owner in cluster.live_owners():
@@ -178,6 +195,7 @@ class Run:
             owner.watch.reached_index = member.replica.store.index
         model = cluster.agreed.model
         promises.check_answers(history.operations, cluster.agreed)
+        check_commands(history.commands, cluster.agreed)
         promises.check_order(history.operations)
         promises.check_reads(history.operations, model)
         promises.check_local_reads(history.operations)

@@ -3,7 +3,7 @@
 Each client waits for its answer or gives up after its timeout, thinks, and goes on. What it was
 told is written down in the history exactly as it arrived; a refusal by a member that is down is
 `failed`, since nothing was sent. A timeout is `unknown`, and so is all that production marks as
-indefinite.
+indefinite; some clients send the very same request once more then.
 """
 
 from __future__ import annotations
@@ -14,23 +14,19 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from jepsen_like.base import MILLISECOND_NS
-from jepsen_like.check.history import History, Operation, Outcome, Watch
-from jepsen_like.sim.watching import WatchOwner
+from jepsen_like.check.history import History, Operation, Outcome
+from jepsen_like.sim.requests import READ, Seen, draw_request
+from jepsen_like.sim.watching import Watching
 from kvraft.api.service import Unavailable
-from kvraft.store.errors import ErrorKind, StoreError
+from kvraft.store.errors import StoreError
 from kvraft.store.request import Op, Request
 
 if TYPE_CHECKING:
     from jepsen_like.sim.cluster import Cluster
     from jepsen_like.sim.member import Member
     from kvraft.store.event import Event
+    from kvraft.store.machine import Applied
 
-REGISTERS = tuple(b"/r/k%d" % number for number in range(6))
-TREE = (b"/d/a", b"/d/b", b"/d/s/a", b"/d/s/b", b"/d/_h", b"/_x/y")
-TIMED = (b"/t/a", b"/t/b", b"/t/c")
-QUEUE = b"/q"
-WATCHED = (b"/", b"/r", b"/r/k0", b"/d", b"/d/s", b"/d/s/a", b"/t", b"/t/a", b"/q", b"/_x")
-MAX_TAG = b"%06d"
 RETRY_MS = 20  # between looks at a member that does not accept clients yet
 
 
@@ -65,7 +61,11 @@ class Client:
         self._world = workload.world
         self._number = number
         self._rng: random.Random = workload.world.rng(f"client {number}")
-        self._seen: dict[bytes, tuple[bytes, int]] = {}  # path -> value, modified
+        self._seen: Seen = {}
+        self._watching = Watching(
+            workload.cluster, workload.history, workload.world.rng(f"watches {number}")
+        )
+        self._watching.stopped = lambda: workload.stopped
 
     def start(self) -> None:
         """Think, then act, for ever."""
@@ -80,24 +80,30 @@ class Client:
     def _act(self) -> None:
         if self._workload.stopped:
             return
-        rng = self._rng
-        members = self._cluster.staying() or list(self._cluster.members.values())
-        member = members[rng.randint(1, len(members)) - 1]
-        if not member.up and rng.random() < 0.8 and self._cluster.running():
-            member = rng.choice(self._cluster.running())
-        draw = rng.random()
-        if draw < self._cluster.shape.watch_share:
-            self._watch(member)
+        member, shape = self._any_member(), self._cluster.shape
+        if self._rng.random() < shape.command_share:
+            self._command(member)
+            return
+        draw = self._rng.random()
+        if draw < shape.watch_share:
+            self._watching.begin(member)
             self._think()
         elif draw < 0.45:
             self._read(member)
         else:
             self._write(member)
 
+    def _any_member(self) -> Member:
+        rng = self._rng
+        members = self._cluster.staying() or list(self._cluster.members.values())
+        member = rng.choice(members)
+        if not member.up and rng.random() < 0.8 and self._cluster.running():
+            member = rng.choice(self._cluster.running())
+        return member
+
     # --- sending and answering ------------------------------------------------------------
 
-    def _begin(self, member: Member) -> Operation:
-        operations = self._workload.history.operations
+    def _begin(self, member: Member, operations: list[Operation]) -> Operation:
         life = member.number * 1_000_000 + member.life
         operation = Operation(len(operations), self._number, life, self._world.now_ns)
         operations.append(operation)
@@ -109,11 +115,11 @@ class Client:
         life = member.life
 
         def arrive() -> None:
-            if operation.outcome is not Outcome.PENDING:
+            if operation.outcome is not Outcome.PENDING or self._cut_off(member):
                 return
             if not member.up or member.life != life:
                 # Nobody listens there: the request was never sent.
-                self._answer(operation, lambda: _outcome(operation, Outcome.FAILED))
+                self._answer(member, operation, lambda: _outcome(operation, Outcome.FAILED))
             elif not member.replica.accepting():
                 self._world.after(RETRY_MS * MILLISECOND_NS, arrive)
             else:
@@ -125,17 +131,40 @@ class Client:
         self._world.after(self._delay_ns(), arrive)
         self._world.after(timeout_ns, give_up)
 
-    def _answer(self, operation: Operation, fill: Callable[[], None]) -> None:
+    def _answer(self, member: Member, operation: Operation, fill: Callable[[], None]) -> None:
         """Carry an answer back."""
-        self._world.after(self._delay_ns(), lambda: self._ended(operation, fill))
+
+        def arrive() -> None:
+            if not self._cut_off(member):
+                self._ended(operation, fill)
+
+        self._world.after(self._delay_ns(), arrive)
+
+    def _cut_off(self, member: Member) -> bool:
+        return member.number in self._cluster.without_clients
 
     def _ended(self, operation: Operation, fill: Callable[[], None]) -> None:
-        if operation.outcome is not Outcome.PENDING:
+        if operation.ended_ns >= 0:
             return
         fill()
         operation.ended_ns = self._world.now_ns
         self._world.note("client", self._number, "op", operation.number, operation.outcome.value)
-        self._think()
+        request = operation.request
+        if (
+            operation.outcome is Outcome.UNKNOWN
+            and request is not None
+            and self._may_repeat(request)
+        ):
+            self._world.faults["same request sent again"] += 1
+            self._ask_for(self._any_member(), request, operation.tag)
+        else:
+            self._think()
+
+    def _may_repeat(self, request: Request) -> bool:
+        """Times are judged from the first request on, so one with a ttl is not repeated."""
+        if self._workload.stopped or request.op == Op.COMMAND or request.ttl_seconds is not None:
+            return False
+        return self._rng.random() < self._cluster.shape.repeat_share
 
     def _delay_ns(self) -> int:
         return self._rng.randint(MILLISECOND_NS // 20, MILLISECOND_NS)
@@ -144,21 +173,24 @@ class Client:
 
     def _write(self, member: Member) -> None:
         tag = self._workload.tag()
-        operation = self._begin(member)
+        self._ask_for(member, draw_request(self._rng, self._seen, tag), tag)
+
+    def _ask_for(self, member: Member, request: Request, tag: bytes) -> None:
+        operation = self._begin(member, self._workload.history.operations)
         operation.tag = tag
-        request = operation.request = self._draw_request(tag)
+        operation.request = request
         self._world.note("client", self._number, "op", operation.number, member.number, request)
 
         def done(outcome: Event | StoreError | Unavailable) -> None:
             if isinstance(outcome, Unavailable):
-                known = Outcome.FAILED if outcome.definite else Outcome.UNKNOWN
-                self._answer(operation, lambda: _outcome(operation, known))
+                known = _known(outcome)
+                self._answer(member, operation, lambda: _outcome(operation, known))
             elif isinstance(outcome, StoreError):
                 error = outcome
-                self._answer(operation, lambda: _refused(operation, error))
+                self._answer(member, operation, lambda: _refused(operation, error))
             else:
                 document = json.loads(outcome.body())
-                self._answer(operation, lambda: self._written(operation, document))
+                self._answer(member, operation, lambda: self._written(operation, document))
 
         self._send(member, operation, lambda: member.replica.propose(request, done))
 
@@ -176,61 +208,29 @@ class Client:
         if operation.node_value is not None:
             self._seen[operation.node_path] = (operation.node_value, operation.index)
 
-    def _draw_request(self, tag: bytes) -> Request:
-        rng = self._rng
-        kind = rng.random()
-        path = rng.choice(REGISTERS)
-        if kind < 0.30:
-            return Request(Op.SET, path, tag)
-        if kind < 0.36:
-            return Request(Op.CREATE, path, tag)
-        if kind < 0.42:
-            return Request(Op.UPDATE, path, tag)
-        if kind < 0.60:
-            return self._draw_compare(path, tag)
-        if kind < 0.66:
-            return Request(Op.DELETE, path, tag)
-        if kind < 0.74:
-            return Request(Op.CREATE_IN_ORDER, QUEUE, tag)
-        if kind < 0.88:
-            return self._draw_tree(tag)
-        path = rng.choice(TIMED)
-        ttl = rng.choice((1, 2, 5))
-        if rng.random() < 0.2:
-            return Request(Op.SET, path, tag, refresh=True, ttl_seconds=ttl)
-        return Request(Op.SET, path, tag, ttl_seconds=ttl)
+    # --- commands to the machine beside the keys --------------------------------------------
 
-    def _draw_compare(self, path: bytes, tag: bytes) -> Request:
-        rng = self._rng
-        value, modified = self._seen.get(path, (b"nothing", 0))
-        by_index = modified if rng.random() < 0.5 else 0
-        by_value = b"" if by_index else value
-        if rng.random() < 0.25:
-            return Request(
-                Op.COMPARE_AND_DELETE, path, tag, prev_value=by_value, prev_index=by_index
-            )
-        return Request(Op.COMPARE_AND_SWAP, path, tag, prev_value=by_value, prev_index=by_index)
+    def _command(self, member: Member) -> None:
+        operation = self._begin(member, self._workload.history.commands)
+        operation.tag = self._workload.tag()
+        operation.request = Request(Op.COMMAND, b"", operation.tag)
 
-    def _draw_tree(self, tag: bytes) -> Request:
-        rng = self._rng
-        path = rng.choice(TREE)
-        kind = rng.random()
-        if kind < 0.6:
-            return Request(Op.SET, path, tag)
-        if kind < 0.75:
-            return Request(Op.DELETE, rng.choice((b"/d/s", b"/d", b"/q")), tag, recursive=True)
-        if kind < 0.85:
-            return Request(Op.DELETE, path.rpartition(b"/")[0], tag, directory=True)
-        if kind < 0.95:
-            return Request(Op.SET, b"/d/s", tag, directory=True, ttl_seconds=rng.choice((1, 3)))
-        return Request(Op.SET, path + b"/below", tag)
+        def done(outcome: Applied | Unavailable) -> None:
+            if isinstance(outcome, Unavailable):
+                known = _known(outcome)
+                self._answer(member, operation, lambda: _outcome(operation, known))
+            else:
+                applied = outcome
+                self._answer(member, operation, lambda: _carried_out(operation, applied))
+
+        self._send(member, operation, lambda: member.replica.submit(operation.tag, done))
 
     # --- reads --------------------------------------------------------------------------
 
     def _read(self, member: Member) -> None:
         rng = self._rng
-        operation = self._begin(member)
-        path = rng.choice(REGISTERS + REGISTERS + TREE + TIMED + (b"/d", b"/r"))
+        operation = self._begin(member, self._workload.history.operations)
+        path = rng.choice(READ)
         operation.node_path = path
         operation.quorum = rng.random() < 0.6
         replica_life = member.life
@@ -238,11 +238,11 @@ class Client:
         def look() -> None:
             member.serve()
             answer = _looked_up(member, path)
-            self._answer(operation, lambda: self._read_done(operation, answer))
+            self._answer(member, operation, lambda: self._read_done(operation, answer))
 
         def ready(failure: Unavailable | None) -> None:
             if failure is not None:
-                self._answer(operation, lambda: _outcome(operation, Outcome.FAILED))
+                self._answer(member, operation, lambda: _outcome(operation, Outcome.FAILED))
             elif member.up and member.life == replica_life:
                 look()
 
@@ -269,40 +269,6 @@ class Client:
             operation.node_value = node["value"].encode()
             self._seen[operation.node_path] = (operation.node_value, operation.node_modified)
 
-    # --- watches ------------------------------------------------------------------------
-
-    def _watch(self, member: Member) -> None:
-        rng = self._rng
-        watches = self._workload.history.watches
-        if not member.up or not member.replica.accepting() or len(watches) > 300:
-            return
-        watch = Watch(len(watches), member.number, rng.choice(WATCHED))
-        watch.recursive = rng.random() < 0.6
-        watch.stream = rng.random() < 0.7
-        back = rng.choice((0, 0, 1, 10, 100, 1100))
-        slow = rng.random() < self._cluster.shape.slow_watch_share
-        slow_ns = rng.choice((500, 3000)) * MILLISECOND_NS if slow else 0
-        life = member.life
-
-        def register() -> None:
-            store = member.replica.store
-            since = max(1, store.index - back) if back else 0
-            watch.registered_index = store.index
-            watch.first_index = since or store.index + 1
-            watches.append(watch)
-            try:
-                watcher = store.watch(watch.path, watch.recursive, watch.stream, since)
-            except StoreError as error:
-                assert error.kind is ErrorKind.HISTORY_CLEARED
-                watch.refused_cause = error.cause
-                return
-            owner = WatchOwner(member, watch, slow_ns)
-            watcher.owner = owner
-            self._cluster.own(member, owner)
-            owner.watch_ready(watcher)
-
-        member.soon(life, register)
-
 
 def _looked_up(member: Member, path: bytes) -> tuple[int, Any]:
     store = member.replica.store
@@ -316,6 +282,17 @@ def _looked_up(member: Member, path: bytes) -> tuple[int, Any]:
 
 def _outcome(operation: Operation, outcome: Outcome) -> None:
     operation.outcome = outcome
+
+
+def _known(outcome: Unavailable) -> Outcome:
+    return Outcome.FAILED if outcome.definite else Outcome.UNKNOWN
+
+
+def _carried_out(operation: Operation, applied: Applied) -> None:
+    assert applied.error is None, applied
+    operation.outcome = Outcome.OK
+    operation.index = applied.log_index
+    operation.action = repr(applied.result)
 
 
 def _refused(operation: Operation, error: StoreError) -> None:

@@ -88,10 +88,13 @@ def _check_entries(core: RaftCore) -> None:
     term = 0
     index = max(log.first, log.last - WINDOW + 1)
     for entry in log.slice(index, log.last):
-        _require(entry.index == index, core.member_id, f"entry {index} out of place")
-        _require(term <= entry.term, core.member_id, f"the term falls at entry {index}")
+        if entry.index != index or entry.term < term:  # no calls here: it runs for each entry
+            _require(entry.index == index, core.member_id, f"entry {index} out of place")
+            _require(term <= entry.term, core.member_id, f"the term falls at entry {index}")
         term = entry.term
         index += 1
+    if not log.configs:
+        return
     configs = list(log.configs)
     _require(configs == sorted(configs), core.member_id, "changes out of order")
     for index in configs:

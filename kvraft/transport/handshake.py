@@ -9,9 +9,12 @@ could otherwise not answer.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import httptools
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 UPGRADE = "kvraft-raft/1"
 STREAM_PATH = "/raft/stream"
@@ -74,6 +77,19 @@ def hello_from_headers(headers: dict[bytes, bytes]) -> Hello | None:
 ACCEPTANCE = (
     f"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: {UPGRADE}\r\n\r\n"
 ).encode("ascii")
+
+
+def refusal_of(
+    hello: Hello, cluster_id: int, member_id: int, is_removed: Callable[[int], bool]
+) -> tuple[int, str] | None:
+    """Status and reason why this member does not talk to the caller; None if it does."""
+    if hello.cluster_id != cluster_id:
+        return 412, f"request cluster ID mismatch (got {hello.cluster_id:x} want {cluster_id:x})"
+    if hello.to != member_id:
+        return 412, f"to field mismatch (got {hello.to:x} want {member_id:x})"
+    if is_removed(hello.sender):
+        return REMOVED, "removed member"
+    return None
 
 
 class AnswerReader:

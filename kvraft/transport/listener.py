@@ -22,11 +22,11 @@ from kvraft import limits
 from kvraft.transport.codec import FrameDecoder, MalformedFrame
 from kvraft.transport.handshake import (
     ACCEPTANCE,
-    REMOVED,
     SNAPSHOT_PATH,
     STREAM_PATH,
     Hello,
     hello_from_headers,
+    refusal_of,
 )
 
 if TYPE_CHECKING:
@@ -248,15 +248,7 @@ class PeerConnection(asyncio.Protocol):
             return 404, "404 page not found"
         if hello is None:
             return 400, "missing or malformed cluster id, sender or recipient"
-        if hello.cluster_id != port.cluster_id:
-            return 412, (
-                f"request cluster ID mismatch (got {hello.cluster_id:x} want {port.cluster_id:x})"
-            )
-        if hello.to != port.member_id:
-            return 412, f"to field mismatch (got {hello.to:x} want {port.member_id:x})"
-        if port.is_removed(hello.sender):
-            return REMOVED, "removed member"
-        return None
+        return refusal_of(hello, port.cluster_id, port.member_id, port.is_removed)
 
     def _answer(
         self, status: int, headers: str, body: bytes, *, head_only: bool, keep_alive: bool

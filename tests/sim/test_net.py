@@ -51,6 +51,6 @@ def test_a_clogged_link_lets_go_in_a_burst() -> None:
     network.send(1, 2, lambda: arrived.append(1))
     world.run_until(SECOND_NS)
     assert arrived == []
-    network.unclog()
+    network.unclog((1, 2))
     world.run_until(2 * SECOND_NS)
     assert arrived == [1]

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from jepsen_like.sim.faults import disks, network, processes
+from jepsen_like.sim.faults import clocks, disks, logs, network, processes
 
 if TYPE_CHECKING:
     from jepsen_like.sim.faults.dice import Dice
@@ -19,9 +19,13 @@ DRAWS: dict[str, Callable[[Dice], None]] = {
     **processes.DRAWS,
     **network.DRAWS,
     **disks.DRAWS,
+    **clocks.DRAWS,
+    **logs.DRAWS,
 }
 ACTS: dict[str, Callable[..., None]] = {
     **processes.ACTS,
     **network.ACTS,
     **disks.ACTS,
+    **clocks.ACTS,
+    **logs.ACTS,
 }

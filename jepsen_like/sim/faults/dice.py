@@ -42,6 +42,11 @@ class Dice:
         """All members that there are, up or not."""
         return sorted(self.cluster.members)
 
+    def majority(self) -> list[int]:
+        """Just enough of them to stop the others."""
+        numbers = self.numbers()
+        return sorted(self.rng.sample(numbers, len(numbers) // 2 + 1))
+
     def down_ms(self) -> int:
         """How long a process stays away."""
         return self.rng.choice(DOWN_MS)
