@@ -1,32 +1,27 @@
 """Which action ends which: what lasts, from when until when.
 
 Used twice: for the bands of a picture, and by shrinking, which takes a fault and its end away
-together. An action begins something that lasts if a later one ends it: one of `ENDED_BY`, or one
-of its own name that switches it off (a share of 0, a delay of 0).
+together. What lasts is ended by the action "heal ..." of its name, for whom that one names.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from jepsen_like.base import MILLISECOND_NS
 from jepsen_like.sim import describe
+from jepsen_like.sim.faults import ACTS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from jepsen_like.sim.action import Action
 
-CUTS: Final = "partition", "isolate leader", "one way", "bridge", "long absence"
-ENDED_BY: Final = {
-    **dict.fromkeys(CUTS, "heal cuts"),
-    "clog": "unclog",
-    "slow link": "fast links",
-    "pause": "resume",
-}
-SWITCHES: Final = "share", "delay_ms", "full"  # details that are 0 or false at the end
-WHOM: Final = "member", "members", "sender", "to"  # an end is for the one that it names
-LASTS_MS: Final = "down_ms"
+HEAL: Final = "heal "  # an end is named after its beginning
+WHOM: Final = "member", "members", "link", "side", "others", "into", "out"  # equal in both
+LASTING: Final = frozenset(name.removeprefix(HEAL) for name in ACTS if name.startswith(HEAL))
+AWAY: Final = "kill", "power", "crash in recovery", "bit flip", "empty disk", "old disk"
+"""These tell in `ms` how long the process stays down."""
 
 
 class Band(NamedTuple):
@@ -64,7 +59,7 @@ def bands(actions: Sequence[Action], end_ns: int) -> list[Band]:
         action = actions[begin]
         if _is_end(action):
             continue
-        until_ns = action.at_ns + action.details.get(LASTS_MS, 0) * MILLISECOND_NS
+        until_ns = action.at_ns + _away_ns(action)
         if end is not None:
             until_ns = actions[end].at_ns
         elif _lasts(action):
@@ -75,20 +70,21 @@ def bands(actions: Sequence[Action], end_ns: int) -> list[Band]:
     return sorted(found)
 
 
+def _away_ns(action: Action) -> int:
+    away: int = action.details.get("ms", 0) if action.name in AWAY else 0
+    return away * MILLISECOND_NS
+
+
 def _lasts(action: Action) -> bool:
-    return action.name in ENDED_BY or any(name in action.details for name in SWITCHES)
+    return action.name in LASTING
 
 
 def _is_end(action: Action) -> bool:
-    return action.name in ENDED_BY.values() or _is_off(action.details)
-
-
-def _is_off(details: dict[str, Any]) -> bool:
-    return any(name in details and not details[name] for name in SWITCHES)
+    return action.name.startswith(HEAL)
 
 
 def _ends(end: Action, begun: Action) -> bool:
     """Whether `end` ends what has begun: of the fitting name, and for nobody else."""
-    fits = end.name == ENDED_BY.get(begun.name) or (end.name == begun.name and _is_off(end.details))
     common = [name for name in WHOM if name in end.details and name in begun.details]
+    fits = end.name == HEAL + begun.name
     return fits and all(end.details[name] == begun.details[name] for name in common)

@@ -6,8 +6,8 @@
      "seed": 17,
      "shape": {"members": 3, "safety_ms": 1200},
      "actions": [
-      {"at_ms": 431.5, "do": "kill", "member": 2, "down_ms": 100},
-      {"at_ms": 800, "do": "heal cuts"}
+      {"at_ms": 431.5, "do": "kill", "member": 2, "ms": 100},
+      {"at_ms": 800, "do": "heal loss"}
      ]
     }
 

@@ -35,16 +35,16 @@ def test_a_drawn_run_can_be_written_down(tmp_path: Path) -> None:
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(0, 10**14), max_size=4), st.integers(0, 2**40), st.text(max_size=20))
 def test_times_are_kept_to_the_nanosecond(times: list[int], seed: int, fails: str) -> None:
-    actions = tuple(Action(at_ns, "kill", {"member": 1, "down_ms": 1}) for at_ns in times)
+    actions = tuple(Action(at_ns, "kill", {"member": 1, "ms": 1}) for at_ns in times)
     scenario = Scenario(seed, Shape(members=5), actions, fails)
     assert parse(dump(scenario)) == scenario
 
 
 def test_the_file_is_short() -> None:
-    kill = Action(1_500_000, "kill", {"member": 1, "down_ms": 1})
+    kill = Action(1_500_000, "kill", {"member": 1, "ms": 1})
     assert dump(Scenario(7, Shape(members=1), (kill,), "dead")) == (
         '{\n "format": 1,\n "fails": "dead",\n "seed": 7,\n "shape": {"members": 1},\n'
-        ' "actions": [\n  {"at_ms": 1.5, "do": "kill", "member": 1, "down_ms": 1}\n ]\n}\n'
+        ' "actions": [\n  {"at_ms": 1.5, "do": "kill", "member": 1, "ms": 1}\n ]\n}\n'
     )
 
 

@@ -18,12 +18,13 @@ from jepsen_like.sim.shape import Shape
 from jepsen_like.sim.timeline import Timeline, Wanted, lines, record, render
 from tests.pages import check_page
 
+CUT = {"side": [1], "others": [2, 3], "into": True, "out": True}
 SCRIPT = (
-    Action(SECOND_NS, "partition", {"side": [1], "others": [2, 3], "into": True, "out": True}),
-    Action(1200 * MILLISECOND_NS, "kill", {"member": 2, "down_ms": 100}),
-    Action(1500 * MILLISECOND_NS, "heal cuts", {}),
+    Action(SECOND_NS, "partition", CUT),
+    Action(1200 * MILLISECOND_NS, "kill", {"member": 2, "ms": 100}),
+    Action(1500 * MILLISECOND_NS, "heal partition", CUT),
     Action(1600 * MILLISECOND_NS, "pause", {"member": 3}),
-    Action(1800 * MILLISECOND_NS, "slow disk", {"member": 1, "delay_ms": 50}),
+    Action(1800 * MILLISECOND_NS, "slow disk", {"member": 1, "ms": 50}),
 )
 
 
@@ -67,10 +68,13 @@ def test_bands_end_where_the_fault_does() -> None:
 
 
 def test_an_end_belongs_to_the_fault_of_the_same_member() -> None:
-    def slow(member: int, delay_ms: int) -> Action:
-        return Action(0, "slow disk", {"member": member, "delay_ms": delay_ms})
+    def slow(member: int) -> Action:
+        return Action(0, "slow disk", {"member": member, "ms": 50})
 
-    script = [slow(1, 50), slow(2, 50), slow(2, 0), slow(1, 0), slow(3, 0)]
+    def fast(member: int) -> Action:
+        return Action(0, "heal slow disk", {"member": member})
+
+    script = [slow(1), slow(2), fast(2), fast(1), fast(3)]
     assert pairs(script) == [(0, 3), (1, 2), (4, None)]
 
 
