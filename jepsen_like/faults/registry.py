@@ -8,12 +8,15 @@ from typing import Final
 from jepsen_like.faults import (
     absence,
     blocking,
+    clockfaults,
     damage,
     disk,
     failpoints,
     membership,
+    partition,
     power,
     processes,
+    wirefaults,
 )
 from jepsen_like.faults.fault import Arena, Fault, Setting
 
@@ -48,12 +51,15 @@ FAULTS: Final[tuple[Fault, ...]] = tuple(
         (
             *absence.FAULTS,
             *blocking.FAULTS,
+            *clockfaults.FAULTS,
             *damage.FAULTS,
             *disk.FAULTS,
             *failpoints.FAULTS,
             *membership.FAULTS,
+            *partition.FAULTS,
             *power.FAULTS,
             *processes.FAULTS,
+            *wirefaults.FAULTS,
             UPGRADE,
         ),
         key=lambda fault: fault.row,
