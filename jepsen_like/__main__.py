@@ -23,6 +23,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "shrink": ("jepsen_like.sim.shrinking", "make a failing simulated run short"),
     "check": ("jepsen_like.check.command", "judge recorded histories again"),
     "probe": ("jepsen_like.faults.probes", "what this machine allows"),
+    "report": ("jepsen_like.report.command", "the result of a campaign as text and page"),
 }
 
 EXAMPLES: Final = """\

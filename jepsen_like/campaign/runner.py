@@ -17,6 +17,7 @@ from typing import Final, NamedTuple, TextIO
 from jepsen_like.campaign.plan import Budget, Planned
 from jepsen_like.campaign.stages import place_of, run_stage, skipped
 from jepsen_like.campaign.trial import Job
+from jepsen_like.report import page
 from jepsen_like.report.result import FAILED, PASSED, SKIPPED, UNKNOWN, Campaign, Stage, save
 from kvraft import __version__
 
@@ -151,9 +152,10 @@ def _output(*command: str) -> str:
 
 def _write_down(campaign: Campaign, out: Path) -> None:
     save(campaign, out / RESULT)
+    (out / PAGE).write_text(page.render(campaign), "utf-8")
     for text in summary(campaign):
         print(text)
-    print(f"result: {out / RESULT}", flush=True)
+    print(f"result: {out / RESULT}, page: {out / PAGE}", flush=True)
 
 
 class Bar:
