@@ -195,8 +195,8 @@ MUTANTS: Final = (
         (
             Simulated(
                 ROUGH._replace(
-                    pre_vote=False, tick_ms=29, election_ticks=3, faults=("kill leader", "pause"),
-                    fault_every_ms=200,
+                    members=5, pre_vote=False, tick_ms=29, election_ticks=2, fault_every_ms=120,
+                    faults=("kill leader", "isolate leader"),
                 ),
                 "both lead term|two leaders in one term",
             ),
@@ -242,7 +242,10 @@ MUTANTS: Final = (
         (
             # With check-quorum a leader that is cut off steps down almost before it is overtaken.
             Simulated(
-                ROUGH._replace(check_quorum=False, faults=CUTS, think_ms=10, clients=8),
+                ROUGH._replace(
+                    check_quorum=False, faults=("one way", "isolate leader", "partition"),
+                    fault_every_ms=800, think_ms=10, clients=8,
+                ),
                 "comes before it",
             ),
             Case(f"{REGRESSIONS}::test_stale_leader_read", "not in cluster.hosts"),

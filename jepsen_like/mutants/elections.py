@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from jepsen_like.mutants import situations
 from jepsen_like.mutants.mutant import Case, Mutant, Patch, Simulated, scenario
-from jepsen_like.mutants.shapes import ROUGH
+from jepsen_like.mutants.situations import CALM
 from kvraft.raft import election
 from kvraft.raft.core import RaftCore
 from kvraft.raft.message import Append, Heartbeat, InstallSnapshot, PreVote, PreVoteReply
@@ -64,11 +65,9 @@ MUTANTS: Final = (
         "section 7: lower-term append ignored under CheckQuorum", _lower_term_append_ignored,
         (
             Simulated(
-                ROUGH._replace(
-                    pre_vote=False, check_quorum=True, fault_every_ms=1500,
-                    faults=("partition", "one way", "isolate leader"),
-                ),
+                CALM._replace(pre_vote=False),
                 "did not agree|no 20 writes",
+                script=situations.FOLLOWER_RUNS_AHEAD,
             ),
         ),
     ),

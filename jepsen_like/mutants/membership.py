@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from jepsen_like.mutants import situations
 from jepsen_like.mutants.mutant import Mutant, Patch, Simulated, scenario
 from jepsen_like.mutants.shapes import CHANGING, CUTS
+from jepsen_like.mutants.situations import CALM
 from kvraft.raft import confchange, replication
 from kvraft.raft.core import RaftCore, Role
 from kvraft.raft.entry import Entry, EntryKind, encode_conf_change
@@ -116,22 +118,30 @@ def _count_all_voter_peers(core: RaftCore) -> None:
         core.send_pending = bool(core.progress)
 
 
+FORKED: Final = "applies Entry|has lost|differs from what is committed"
 LOST_ENTRY: Final = "a committed entry differs|lacks a committed entry"
 
 MUTANTS: Final = (
     Mutant(
-        "learner counts", "Commits count what learners have.", "", _learner_counts,
-        (Simulated(CHANGING, "applies Entry|has lost|recovered less|differs from what is"),),
+        "learner counts",
+        "Commits count what learners have.",
+        "",
+        _learner_counts,
+        (
+            Simulated(CALM, FORKED, script=situations.CUT_OFF_WITH_A_LEARNER),
+            scenario("membership_learner_counts_for_nothing", "expect 1 commit"),
+        ),
     ),
     Mutant(
-        "count a removed member", "Commits count what removed members have acknowledged.",
-        "section 5", _removed_member_counts,
+        "count a removed member",
+        "Commits count what removed members have acknowledged.",
+        "section 5",
+        _removed_member_counts,
         (
             Simulated(
-                CHANGING._replace(members=5),
-                "applies Entry|has lost|recovered less|differs from what is",
+                CALM._replace(members=4), FORKED, script=situations.CUT_OFF_WITH_A_REMOVED_MEMBER
             ),
-            scenario("membership_removed_member_does_not_count", "progress of the wrong members"),
+            scenario("membership_removed_member_does_not_count", "expect 1 commit", blind=True),
         ),
     ),
     Mutant(
@@ -164,15 +174,15 @@ MUTANTS: Final = (
         ),
     ),
     Mutant(
-        "removed member leaves at once", "Nobody else may know for good that it is removed.", "",
+        "removed member leaves at once",
+        "Nobody else may know for good that it is removed.",
+        "",
         _leaves_at_once,
         (
             Simulated(
-                CHANGING._replace(
-                    members=2, faults=("power everywhere", "power"), fault_every_ms=300,
-                    think_ms=150, clients=3, safety_ms=15_000,
-                ),
+                CALM._replace(members=2, clients=2, think_ms=400),
                 "no 20 writes|did not agree",
+                script=situations.REMOVED_BEFORE_A_POWER_CUT,
             ),
         ),
     ),

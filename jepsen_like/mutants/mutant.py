@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from jepsen_like.sim.action import Action
 from jepsen_like.sim.shape import Shape
 
 ROOT: Final = Path(__file__).parents[2]
@@ -23,6 +24,8 @@ class Simulated(NamedTuple):
     """A pattern that the verdict must contain: the reason for which the run is to fail."""
     seeds: int = 40
     """How many are tried, from 1 on."""
+    script: tuple[Action, ...] = ()
+    """What is done to the cluster; without a script the seed draws it."""
 
 
 class Case(NamedTuple):

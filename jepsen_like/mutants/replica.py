@@ -86,7 +86,15 @@ MUTANTS: Final = (
     Mutant(
         "uncertain retry",
         "A forwarded write is proposed again while the first copy may be in the log.", "",
-        _retry_uncertain_forward, (Simulated(ROUGH, "applied 2 times"),),
+        _retry_uncertain_forward,
+        (
+            Simulated(
+                ROUGH._replace(
+                    faults=("kill leader", "isolate leader"), fault_every_ms=250, think_ms=10
+                ),
+                "applied 2 times",
+            ),
+        ),
     ),
     Mutant(
         "timeout called definite", "A write that timed out is answered as certainly not done.", "",

@@ -21,7 +21,7 @@ from types import FrameType
 from typing import Any, Final, NamedTuple
 
 from jepsen_like.mutants.mutant import ROOT, Case, Mutant, NamedRun, Patch, Simulated, planted
-from jepsen_like.sim.run import run_seed
+from jepsen_like.sim.run import Run
 from kvraft.raft import invariants
 
 RUN_LIMIT_S: Final = 120  # a mistake may send a run into an endless circle
@@ -98,18 +98,22 @@ def _simulate(patches: Callable[[], list[Patch]], run: Simulated) -> tuple[str, 
     last = "survived"
     for seed in range(1, run.seeds + 1):
         with planted(patches):
-            failure = run_seed(seed, run.shape).failure
+            failure = _failure_of(run, seed)
         if not failure:
             continue
         last = failure.strip().splitlines()[-1]
         if not (last.startswith(VERDICTS) and re.search(run.expects, last)):
             continue
         where = f"simulator, seed {seed}"
-        clean = run_seed(seed, run.shape).failure
+        clean = _failure_of(run, seed)
         if clean:
             return where, False, f"fails without the mistake: {clean.strip().splitlines()[-1]}"
         return where, True, last
     return f"simulator, seeds 1-{run.seeds}", False, last
+
+
+def _failure_of(run: Simulated, seed: int) -> str:
+    return Run(seed, run.shape, run.script or None).execute().failure
 
 
 # --- tests of the suite ----------------------------------------------------------------
