@@ -6,7 +6,7 @@ READY  := $(VENV)/.ready
 
 # Simulator: the first seed, and how many seeds are run from there on.
 SEED ?= 1
-RUNS ?= 200
+RUNS ?= 2000
 # Real members: how long all stages of the fault matrix may take together.
 MINUTES ?= 30
 # Tests run on this many processes.
@@ -77,7 +77,7 @@ integration: $(READY) ## real processes, driven from outside
 etcdctl-diff: $(READY) ## Debian's etcdctl on kvraft and on a real etcd: what differs
 	@$(BIN)/python -m tests.sidebyside.etcdctl_diff $(ARGS)
 
-sim: $(READY) ## simulate whole clusters: SEED=1 RUNS=200
+sim: $(READY) ## simulate whole clusters: SEED=1 RUNS=2000
 	$(BIN)/python -m jepsen_like.sim --seed $(SEED) --runs $(RUNS) $(ARGS)
 
 jepsen: $(READY) ## the whole fault matrix on real members: MINUTES=30

@@ -19,6 +19,7 @@ WRONG_USE: Final = 2
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "run": ("jepsen_like.campaign.command", "strike real members, judge every answer"),
     "faults": ("jepsen_like.campaign.listing", "the fault matrix, and what can run here"),
+    "sim": ("jepsen_like.sim.many", "simulate whole clusters, many seeds"),
     "replay": ("jepsen_like.sim.replay", "show a simulated run, as text or as a page"),
     "shrink": ("jepsen_like.sim.shrinking", "make a failing simulated run short"),
     "check": ("jepsen_like.check.command", "judge recorded histories again"),

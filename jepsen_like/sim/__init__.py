@@ -9,7 +9,7 @@ step for step, in any process; a failure is therefore a number.
     cluster    members as thin shells            nemesis, operator  who does what, and when
     actor      does it, and notes it             faults             what can be done, and how often
     workload   clients and their answers
-    run        one seed from start to verdict    __main__           many seeds
+    run        one seed from start to verdict    many, __main__     many seeds
     trace      what an onlooker is told, and a recorder of it
     timeline   a recorded run as text            page        and as HTML with a time slider
     scenario   a run as a short file             shrink      from a failing run to such a file

@@ -36,7 +36,7 @@ def may_begin(member: Member) -> bool:
         member.cluster.restart_later(member)
         return False
     own = member.rng.choice(peers).replica.members.get(member.number)
-    if own is None or not own.client_urls:
+    if own is not None and not own.client_urls:
         world.faults["empty directory accepted"] += 1
         return True
     member.lost = True

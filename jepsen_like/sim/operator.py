@@ -34,7 +34,7 @@ UNCERTAIN_NS = 6 * SECOND_NS  # so long may a change still come that nobody was 
 CAREFUL_TIMEOUTS = 3  # election timeouts after a loss, until every leader must have noticed it
 
 
-_NAMES = {
+NAMES = {
     ChangeKind.ADD: "add member",
     ChangeKind.REMOVE: "remove member",
     ChangeKind.UPDATE: "move member",
@@ -65,7 +65,7 @@ class Operator:
 
         actor.learn(
             {
-                **{name: partial(self._ask, kind) for kind, name in _NAMES.items()},
+                **{name: partial(self._ask, kind) for kind, name in NAMES.items()},
                 "start member": self._start,
                 "lose machine": self._lose,
             }
@@ -114,7 +114,7 @@ class Operator:
             details["member"] = change.member_id
         if change.peer_urls:
             details["urls"] = list(change.peer_urls)
-        self._actor.act(_NAMES[change.kind], details)
+        self._actor.act(NAMES[change.kind], details)
 
     def _members(self) -> dict[int, MemberInfo]:
         """As the furthest member has them."""
