@@ -10,6 +10,7 @@
         +-- BadPermissions   others may read or write the files; the message names the chmod
         +-- ForeignData      what is there was not written by this program or for this use
         +-- Corrupt          stored bytes are damaged or missing; carries path, offset, advice
+        +-- DataLost         entries that this member acknowledged are not in its log any more
         +-- DiskFailed       a sync or write failed: what is on disk is unknown, the process ends
 
 Only `CallerError`, `PeerError` and `OverloadError` are survived. Any other `StorageError` ends
@@ -68,6 +69,16 @@ class Corrupt(StorageError):
         self.offset = offset
         self.reason = reason
         self.advice = advice
+
+
+class DataLost(StorageError):
+    """The log is older than what this member told others: it was emptied or set back."""
+
+    def __init__(self, acknowledged: int, last: int) -> None:
+        super().__init__(
+            f"this member acknowledged log entries up to {acknowledged}, but its log ends at "
+            f"{last}: its data were lost, or replaced by an older copy"
+        )
 
 
 class DiskFailed(StorageError):

@@ -15,6 +15,7 @@ from jepsen_like.member.points import Points, storage_error
 from kvraft.server import lifecycle, opening
 from kvraft.server.driver import Driver
 from kvraft.server.proposals import ProposalTable
+from kvraft.server.replica import Replica
 from kvraft.storage import datadir
 from kvraft.storage import recover as recovery
 from kvraft.storage.datadir import SnapshotWriter, Storage
@@ -47,7 +48,7 @@ PLACES: Final = (
     Place("hard state", Wal, "_put_state", fails=True),
     Place("persisted", Driver, "_persisted"),
     Place("send", Driver, "_send"),
-    Place("apply", Driver, "_apply"),
+    Place("apply", Replica, "apply"),
     Place("reply", ProposalTable, "answer", when=_is_own),
     # the log and the snapshots
     Place("segment cut", Wal, "cut", fails=True),

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from kvraft.errors import DataLost
 from kvraft.raft import election
 from kvraft.raft.message import (
     Append,
@@ -320,13 +321,15 @@ def handle_append(core: RaftCore, message: Append) -> None:
 
 
 def handle_heartbeat(core: RaftCore, message: Heartbeat) -> None:
-    """The leader is there, and tells a commit index that this member has acknowledged."""
+    """The leader is there, and tells a commit index that this member has acknowledged.
+
+    Raises DataLost if this member's log does not reach there.
+    """
     election.heard_leader(core, message.sender)
     commit = message.commit
     if commit > core.commit:
-        assert commit <= core.log.last, (
-            "the leader knows of acknowledged entries that this log has lost"
-        )
+        if commit > core.log.last:
+            raise DataLost(commit, core.log.last)
         core.commit = commit
     _confirm_round(core, message.sender, message.read_round)
 

@@ -14,12 +14,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from functools import partial
+from functools import partial, wraps
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 from kvraft import limits
-from kvraft.errors import DiskFull, StorageError
+from kvraft.errors import DataLost, DiskFull, StorageError
 from kvraft.raft.core import Role
 from kvraft.raft.errors import ProposalRefused
 from kvraft.raft.message import InstallSnapshot
@@ -29,7 +29,7 @@ from kvraft.server.metrics import SnapshotTimer
 from kvraft.transport.handshake import HandshakeError
 
 if TYPE_CHECKING:
-    from kvraft.raft.entry import Entry, HardState, SnapshotMeta
+    from kvraft.raft.entry import HardState, SnapshotMeta
     from kvraft.raft.ready import Persist
     from kvraft.server.metrics import Metrics
     from kvraft.server.peerstats import PeerStats
@@ -38,11 +38,29 @@ if TYPE_CHECKING:
     from kvraft.store.store import Store
     from kvraft.transport.links import PeerLinks
 
+P = ParamSpec("P")
+
 _log = logger("etcdserver")
 _file_log = logger("fileutil")
 
 ROUNDS_PER_TURN = 8
 """Rounds of work before other callbacks get the loop: each is bounded by MAX_APPLY_ENTRIES."""
+
+
+def _or_end(step: Callable[Concatenate[Driver, P], None]) -> Callable[Concatenate[Driver, P], None]:
+    """A step of the driver that ends the member if it raises.
+
+    What comes out of a replica is a broken invariant or a lost disk: no further step may follow.
+    """
+
+    @wraps(step)
+    def guarded(driver: Driver, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            step(driver, *args, **kwargs)
+        except Exception as error:
+            driver.fail(error)
+
+    return guarded
 
 
 class Driver:
@@ -160,6 +178,7 @@ class Driver:
             self._scheduled = True
             self._loop.call_soon(self._run)
 
+    @_or_end
     def receive_frames(self, frames: list[Frame]) -> None:
         """Frames from a peer."""
         if self._halted:
@@ -172,6 +191,7 @@ class Driver:
             receive(frame)
         self.wake()
 
+    @_or_end
     def receive_snapshot(self, message: InstallSnapshot, store: Store) -> None:
         """A snapshot from the leader has arrived whole and is on disk."""
         if self._halted:
@@ -187,8 +207,11 @@ class Driver:
         return await self._snapshot_queue.run(job)
 
     def fail(self, error: BaseException) -> None:
-        """The data directory cannot be trusted any more: end the member."""
+        """The data directory or the replica cannot be trusted any more: end the member."""
+        if isinstance(error, DataLost):
+            error = self._storage.set_back(error)
         self._on_fatal(error)
+        self.pause()  # until whoever has been told ends it
 
     def report_unreachable(self, member: int) -> None:
         """Frames to this member are being lost."""
@@ -198,6 +221,7 @@ class Driver:
         self._next_tick = self._loop.time() + self._tick_seconds
         self._tick_handle = self._loop.call_at(self._next_tick, self._tick)
 
+    @_or_end
     def _tick(self) -> None:
         now = self._loop.time()
         lag_s = max(0.0, now - self._next_tick)
@@ -222,6 +246,7 @@ class Driver:
 
     # --- work ---------------------------------------------------------------------------
 
+    @_or_end
     def _run(self) -> None:
         if self._halted:
             self._scheduled = True  # so that nothing schedules it before `resume`
@@ -237,8 +262,8 @@ class Driver:
                 self._send(work.send)
             if work.persist is not None:
                 self._persist(work.persist)
-            if work.committed and not self._apply(work.committed):
-                return
+            if work.committed:
+                replica.apply(work.committed)
         else:
             backlog = True
             self.wake()
@@ -259,15 +284,6 @@ class Driver:
             self._on_change()
         if replica.snapshot_due():
             self._spawn(self._take_snapshot(replica.begin_snapshot()))
-
-    def _apply(self, committed: list[Entry]) -> bool:
-        """Apply; False if this member cannot go on."""
-        try:
-            self._replica.apply(committed)
-        except StorageError as error:  # commands of a state machine that is not here
-            self._on_fatal(error)
-            return False
-        return True
 
     def _send(self, frames: list[Frame]) -> None:
         assert self._hub is not None
@@ -307,6 +323,7 @@ class Driver:
         self._metrics.saving()
         self._wal_queue.submit(job, lambda took, error: self._saved(persist, job, took, error))
 
+    @_or_end
     def _saved(
         self, persist: Persist, job: Callable[[], float], took_s: float, error: BaseException | None
     ) -> None:
@@ -332,14 +349,10 @@ class Driver:
                 lambda took, again: self._saved(persist, job, took, again),
             )
         else:
-            self._on_fatal(error)
+            self.fail(error)
 
     def _persisted(self, persist: Persist) -> None:
-        try:
-            frames = self._replica.persisted(persist)
-        except StorageError as error:  # a snapshot that no state machine here can take up
-            self._on_fatal(error)
-            return
+        frames = self._replica.persisted(persist)
         if frames:
             self._send(list(frames))
 
@@ -352,7 +365,7 @@ class Driver:
 
         def finished(_: object, error: BaseException | None) -> None:
             if error is not None and not isinstance(error, DiskFull) and not self._stopped:
-                self._on_fatal(error)
+                self.fail(error)
 
         self._wal_queue.submit(lambda: storage.save(state, [], False), finished)
 
@@ -396,7 +409,7 @@ class Driver:
             self._metrics.snapshots_failed += 1
             _log.error("cannot save a snapshot: %s", error)
         except (OSError, StorageError) as error:
-            self._on_fatal(error)
+            self.fail(error)
 
     async def _purge_regularly(self) -> None:
         try:
@@ -404,7 +417,7 @@ class Driver:
                 await self._purge()
                 await asyncio.sleep(limits.PURGE_INTERVAL_S)
         except (OSError, StorageError) as error:
-            self._on_fatal(error)
+            self.fail(error)
 
     async def _purge(self) -> None:
         purge = partial(self._storage.purge, self._max_snapshots, self._max_wals)

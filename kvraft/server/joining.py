@@ -2,7 +2,8 @@
 
 A member that joins takes its id and the cluster's from the others: they agreed on them when it was
 added. A member that founds a cluster asks whether it has done so before, and lost its data since.
-Both read the documents of the peer port, `/members` and `/version`. (server, sections 3.1 and 3.6.)
+Both read the documents of the peer port, `/members` and `/version` (server, sections 3.1 and 3.6),
+and of members of this kind who has called them.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import importlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
@@ -35,6 +37,8 @@ from kvraft.versions import SERVER_VERSION
 if TYPE_CHECKING:
     from kvraft.transport.tls import ContextSource
 
+CALLERS_PATH = "/raft/callers"
+"""Who has called a member since it was started; kvraft's own document."""
 OLDEST_VERSION = "2.2.0"
 """What a cluster has to have agreed on at least for this version to take part."""
 _REFUSES_STRANGER = 412  # a member of ours says so of a wrong cluster or a wrong recipient
@@ -49,11 +53,20 @@ class RemovedError(JoinError):
 
 
 class RemoteCluster(NamedTuple):
-    """What a member says about its cluster; `version` is None while it is not decided."""
+    """What a member says about its cluster; `version` is None while it is not decided.
+
+    `callers`: the ids of the members that have called it since it was started.
+    """
 
     cluster_id: int
     members: tuple[MemberInfo, ...]
     version: str | None
+    callers: frozenset[int] = frozenset()
+
+    def has_seen(self, member_id: int) -> bool:
+        """Whether this member has taken part: its record says so, or it has called."""
+        own = next((one for one in self.members if one.id == member_id), None)
+        return own is not None and (bool(own.client_urls) or member_id in self.callers)
 
 
 async def fetch_members(
@@ -73,22 +86,13 @@ async def fetch_members(
 async def already_bootstrapped(
     own_id: int, urls: Iterable[str], timeout_s: float, context: ContextSource | None
 ) -> bool:
-    """Whether a member of this id has taken part before, by the first answer of its peers.
+    """Whether any peer has seen a member of this id take part before.
 
-    All are asked at once: a peer that is down refuses at once, and only silence takes its time.
+    Each of them may lag behind, so what one knows counts, whatever the others say. All are asked
+    at once: a peer that is down refuses at once, and only silence takes its time.
     """
-    tasks = [asyncio.create_task(_ask(url, timeout_s, context)) for url in sorted(set(urls))]
-    try:
-        for next_one in asyncio.as_completed(tasks):
-            found = await next_one
-            if found is not None:
-                own = next((one for one in found.members if one.id == own_id), None)
-                return own is not None and bool(own.client_urls)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    return False
+    answers = await asyncio.gather(*(_ask(url, timeout_s, context) for url in sorted(set(urls))))
+    return any(found is not None and found.has_seen(own_id) for found in answers)
 
 
 class Joined(NamedTuple):
@@ -239,9 +243,14 @@ async def _documents(url: str, context: ContextSource | None) -> RemoteCluster |
                 members = read_members(await read_body(answer, limits.MAX_MEMBERS_BYTES))
             async with session.get(f"{url}/version", allow_redirects=False) as answer:
                 version = read_version(await read_body(answer, limits.MAX_MEMBERS_BYTES))
+            async with session.get(f"{url}{CALLERS_PATH}", allow_redirects=False) as answer:
+                # an older member does not know this document
+                known = answer.status == HTTPStatus.OK
+                body = await read_body(answer, limits.MAX_MEMBERS_BYTES)
+                callers = read_callers(body) if known else frozenset()
     except (aiohttp.ClientError, IdError):
         return None
-    return RemoteCluster(cluster_id, members, version)
+    return RemoteCluster(cluster_id, members, version, callers)
 
 
 def read_members(body: bytes) -> tuple[MemberInfo, ...]:
@@ -270,6 +279,20 @@ def _urls(value: object) -> tuple[str, ...]:
         return parse_urls(value)
     except UrlError as error:
         raise ValueError(str(error)) from error
+
+
+def callers_document(callers: Iterable[int]) -> bytes:
+    """The document of `CALLERS_PATH`."""
+    return json.dumps({"callers": [format_id(member) for member in sorted(callers)]}).encode()
+
+
+def read_callers(body: bytes) -> frozenset[int]:
+    """The members in that document. Raises ValueError or IdError."""
+    document = json.loads(body)
+    callers = document.get("callers") if isinstance(document, dict) else None
+    if not isinstance(callers, list) or not all(isinstance(one, str) for one in callers):
+        raise ValueError("no list of callers")
+    return frozenset(parse_id(one) for one in callers)
 
 
 def read_version(body: bytes) -> str | None:

@@ -43,6 +43,7 @@ from kvraft.server.exposition import Parts, own_version
 from kvraft.server.forcing import LEADER_PATH
 from kvraft.server.frames import FRAME_NUMBERS, frame_from_wire
 from kvraft.server.ids import format_id
+from kvraft.server.joining import CALLERS_PATH, callers_document
 from kvraft.server.logs import logger
 from kvraft.server.metrics import Metrics
 from kvraft.server.observing import Observer
@@ -112,6 +113,7 @@ class Member:
         self._on_fatal = on_fatal
         self._announcer = Announcer(replica, identity.cluster_id)
         self._book = AddressBook()
+        self._callers: set[int] = set()
         for info in known_members:
             self._book.note(info.id, info.peer_urls)
         self._storage = storage
@@ -449,6 +451,8 @@ class Member:
             version = {"etcdserver": SERVER_VERSION, "etcdcluster": self.cluster_version}
             version["etcdcluster"] = version["etcdcluster"] or "not_decided"
             return Document("application/json", json.dumps(version, separators=(",", ":")).encode())
+        if path == CALLERS_PATH:
+            return Document("application/json", callers_document(self._callers))
         if path == LEADER_PATH:
             leader = self._replica.core.leader
             body = json.dumps({"leader": format_id(leader) if leader else ""})
@@ -461,6 +465,8 @@ class Member:
 
     def called_by(self, hello: Hello) -> None:
         """See `PeerPort.called_by`."""
+        self._callers &= self._replica.members.keys()  # so that they cannot be many
+        self._callers.add(hello.sender)
         if self._book.note(hello.sender, hello.peer_urls):
             self._driver.follow_membership()
 

@@ -30,7 +30,15 @@ from itertools import count
 from threading import Lock
 from typing import Final, NamedTuple
 
-from kvraft.errors import BadPermissions, Corrupt, DiskFull, ForeignData, Locked, StorageError
+from kvraft.errors import (
+    BadPermissions,
+    Corrupt,
+    DataLost,
+    DiskFull,
+    ForeignData,
+    Locked,
+    StorageError,
+)
 from kvraft.limits import SNAPSHOTS_KEPT, WAL_SEGMENT_BYTES
 from kvraft.raft.entry import Entry, HardState, SnapshotMeta
 from kvraft.storage import advice, recover, snapshots, wal
@@ -121,6 +129,12 @@ class Storage:
         self._wal = log
         self._writer_numbers = count(1)
         self._mutex = Lock()  # around the log: a snapshot is recorded while batches are saved
+
+    def set_back(self, lost: DataLost) -> StorageError:
+        """What to tell the operator of a log that is older than what this member acknowledged."""
+        return advice.located(
+            Corrupt(self._paths.wal, 0, str(lost), advice.REPLACE), self._paths.data
+        )
 
     @staticmethod
     def exists(files: Files, data_dir: str, wal_dir: str | None = None) -> bool:

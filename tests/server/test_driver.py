@@ -483,3 +483,25 @@ async def test_a_disk_that_breaks_while_purging_is_fatal(
         monkeypatch.setattr(Storage, "purge", broken)
         await until(lambda: bool(member.fatal))
         assert isinstance(member.fatal[0], DiskFailed)
+
+
+@pytest.mark.parametrize("name", ["receive", "tick", "apply", "persisted"])
+async def test_a_broken_replica_ends_the_member(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever it raises, and wherever: nothing of it may go on."""
+
+    def broken(*_: object) -> None:
+        raise AssertionError(f"broken in {name}")
+
+    async with running(3, tmp_path) as cluster:
+        leader = await cluster.leader()
+        await leader.put("a")
+        monkeypatch.setattr(leader.replica, name, broken)
+        lost = leader.propose("b")
+        await until(lambda: bool(leader.fatal))
+        assert str(leader.fatal[0]) == f"broken in {name}"
+        others = [member for member in cluster.members if member is not leader]
+        await until(lambda: any(member.leads for member in others))
+        await leader.stop()
+        assert isinstance(await lost, Unavailable)

@@ -27,6 +27,7 @@ class FakePeer:
         self.members: list[dict[str, object]] = []
         self.version = "2.3.0"
         self.stream = ACCEPTANCE
+        self.callers: list[str] = []
         self.silent = False
         self.raw: bytes | None = None
 
@@ -47,6 +48,8 @@ class FakePeer:
         document: object = {"etcdserver": "2.3.8", "etcdcluster": self.version}
         if path == b"/members":
             document = self.members
+        elif path == joining.CALLERS_PATH.encode():
+            document = {"callers": self.callers}
         body = self.raw if self.raw is not None else json.dumps(document).encode()
         return (
             b"HTTP/1.1 200 OK\r\nX-Etcd-Cluster-Id: c1\r\nContent-Type: application/json\r\n"
@@ -188,6 +191,20 @@ def test_the_probe_of_a_founder() -> None:
         assert await joining.already_bootstrapped(5, urls, 5, None)
         assert not await joining.already_bootstrapped(2**63, urls, 5, None), "never started"
         assert not await joining.already_bootstrapped(99, urls, 5, None)
+
+    with_peer(work)
+
+
+def test_one_peer_that_has_seen_the_founder_is_enough() -> None:
+    """Its record may not say so yet, and another peer may not have heard of it."""
+
+    async def work(peer: FakePeer, url: str) -> None:
+        behind = FakePeer()
+        async with listening(behind) as other:
+            peer.callers = [f"{2**63:x}"]
+            assert await joining.already_bootstrapped(2**63, [url, other], 5, None)
+            peer.callers = ["63"]  # 99 in figures of 16, who is no member
+            assert not await joining.already_bootstrapped(99, [url, other], 5, None)
 
     with_peer(work)
 
