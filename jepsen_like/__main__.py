@@ -23,6 +23,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "replay": ("jepsen_like.sim.replay", "show a simulated run, as text or as a page"),
     "shrink": ("jepsen_like.sim.shrinking", "make a failing simulated run short"),
     "check": ("jepsen_like.check.command", "judge recorded histories again"),
+    "fuzz": ("jepsen_like.fuzz.command", "damage and cut the power on a small log, everywhere"),
     "probe": ("jepsen_like.faults.probes", "what this machine allows"),
     "report": ("jepsen_like.report.command", "the result of a campaign as text and page"),
 }
