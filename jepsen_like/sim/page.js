@@ -193,6 +193,7 @@
   }
 
   function drawBands(pen, x, height) {
+    const free = [];
     run.bands.forEach(([at, until, name], number) => {
       if (until < view[0] || at > view[1]) return;
       const left = x(Math.max(at, view[0])), right = x(Math.min(until, view[1])), y = 18 + rows[number] * BAND;
@@ -201,8 +202,9 @@
       if (until > at) pen.fillRect(left, y, Math.max(1, right - left), 2);
       pen.fillStyle = colours.fault;
       if (at >= view[0]) pen.fillRect(left, y, 2, BAND - 2);
-      const words = pen.measureText(name).width;
-      if (right - left > words + 8 || until === at || right - left > 40) pen.fillText(name, left + 5, y + BAND / 2 - 1);
+      if ((free[rows[number]] || 0) > left) return;
+      free[rows[number]] = left + 9 + pen.measureText(name).width;
+      pen.fillText(name, left + 5, y + BAND / 2 - 1);
     });
   }
 

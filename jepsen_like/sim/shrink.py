@@ -28,8 +28,9 @@ SPARED: Final = (
     "safety_ms",
     "check_core",
 )  # have steps of their own, or none
-NUMBERED: Final = ("member", "sender", "to", "ask")
-SIDES: Final = ("side", "others", "members")
+NUMBERED: Final = ("member", "sender", "ask")
+LISTED: Final = ("side", "others", "members")
+LINK: Final = "link"
 
 
 class NoFailure(Exception):
@@ -248,7 +249,9 @@ def _without(action: Action, gone: set[int]) -> Action | None:
     details = dict(action.details)
     if any(details.get(name) in gone for name in NUMBERED):
         return None
-    for name in SIDES:
+    if not gone.isdisjoint(details.get(LINK, ())):
+        return None
+    for name in LISTED:
         if isinstance(details.get(name), list):
             details[name] = [number for number in details[name] if number not in gone]
             if not details[name]:

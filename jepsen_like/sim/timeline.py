@@ -83,11 +83,11 @@ def collect(run: Run, recorder: Recorder, verdict: Verdict) -> Timeline:
     names = {number: member.name for number, member in run.cluster.members.items()}
     for frame in recorder.frames:
         names.setdefault(frame.to, f"{frame.to:x}")
+    healed_ns = min(verdict.shape.safety_ms * MILLISECOND_NS, verdict.virtual_ns)
     return Timeline(
         verdict.seed, verdict.shape, verdict.failure,
-        min(verdict.shape.safety_ms * MILLISECOND_NS, verdict.virtual_ns), verdict.virtual_ns,
-        names, recorder.frames, recorder.states, recorder.events, run.history.operations,
-        bands(run.actions, verdict.virtual_ns),
+        healed_ns, verdict.virtual_ns, names, recorder.frames, recorder.states, recorder.events,
+        run.history.operations, bands(run.actions, healed_ns),
     )  # fmt: skip
 
 

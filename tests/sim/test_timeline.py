@@ -19,6 +19,7 @@ from jepsen_like.sim.timeline import Timeline, Wanted, lines, record, render
 from tests.pages import check_page
 
 CUT = {"side": [1], "others": [2, 3], "into": True, "out": True}
+CUT = {"side": [1], "others": [2, 3], "into": True, "out": True}
 SCRIPT = (
     Action(SECOND_NS, "partition", CUT),
     Action(1200 * MILLISECOND_NS, "kill", {"member": 2, "ms": 100}),
@@ -71,11 +72,10 @@ def test_an_end_belongs_to_the_fault_of_the_same_member() -> None:
     def slow(member: int) -> Action:
         return Action(0, "slow disk", {"member": member, "ms": 50})
 
-    def fast(member: int) -> Action:
+    def heal(member: int) -> Action:
         return Action(0, "heal slow disk", {"member": member})
 
-    script = [slow(1), slow(2), fast(2), fast(1), fast(3)]
-    assert pairs(script) == [(0, 3), (1, 2), (4, None)]
+    assert pairs([slow(1), slow(2), heal(2), heal(1), heal(3)]) == [(0, 3), (1, 2), (4, None)]
 
 
 def test_the_page_is_sound_and_holds_the_run() -> None:
