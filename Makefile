@@ -86,8 +86,8 @@ jepsen: $(READY) ## the whole fault matrix on real members: MINUTES=30
 mutants: $(READY) ## plant known bugs, see that the simulator finds each
 	$(BIN)/python -m jepsen_like.mutants $(ARGS)
 
-crash: $(READY) ## kill -9 real members under load, then look for every acknowledged write
-	$(BIN)/python -m jepsen_like.procs.crash $(ARGS)
+crash: $(READY) ## kill and pause real members under load (short for one fault of jepsen)
+	$(BIN)/python -m jepsen_like run --seconds 90 --fault 'kill and pause anybody' $(ARGS)
 
 changing: $(READY) ## strike real members while others come and go (short for a few faults of jepsen)
 	$(BIN)/python -m jepsen_like run --minutes 5 --fault 'add members' 'remove members' \

@@ -9,6 +9,7 @@ import shlex
 import shutil
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -25,7 +26,13 @@ HISTORY: Final = "history.jsonl"
 """In the directory of a stage that is kept: for `python -m jepsen_like check`."""
 
 
-def run_stage(job: Job, directory: Path, *, keep: bool = False) -> Stage:
+def run_stage(
+    job: Job,
+    directory: Path,
+    *,
+    keep: bool = False,
+    make: Callable[[Job, Path], Trial] = Trial,
+) -> Stage:
     """Try it; never raises but for an interruption. `directory` must not exist yet."""
     fault = job.fault
     stage = Stage(fault.name, fault.row, job.members, job.seed, UNKNOWN, again=again(job))
@@ -33,7 +40,7 @@ def run_stage(job: Job, directory: Path, *, keep: bool = False) -> Stage:
     directory.mkdir(parents=True)
     trial: Trial | None = None
     try:
-        trial = Trial(job, directory)
+        trial = make(job, directory)
         _carry_out(trial, stage, directory)
     except Exception as error:
         _harness_failed(stage, error, directory)

@@ -16,7 +16,7 @@ import contextlib
 import random
 import time
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
 from benchmarks.members import KVRAFT
 from jepsen_like.base import Violation
@@ -30,6 +30,7 @@ from jepsen_like.procs.watchers import Watcher
 from jepsen_like.report.result import Strike
 from jepsen_like.workloads.load import Load
 from jepsen_like.workloads.registry import EVERY
+from jepsen_like.workloads.workload import Finding
 
 ELECTION_MS: Final = 1000
 MEMBER_FLAGS: Final = ("--heartbeat-interval=100", f"--election-timeout={ELECTION_MS}")
@@ -62,6 +63,19 @@ class Job(NamedTuple):
     workloads: tuple[str, ...] = tuple(EVERY)
 
 
+class Work(Protocol):
+    """What clients do, see `workloads.load`."""
+
+    async def run(self, stopped: asyncio.Event) -> None:
+        """Until `stopped` is set."""
+
+    async def finish(self) -> None:
+        """After all faults have ended and all members are up. Raises Violation."""
+
+    def check(self) -> dict[str, Finding]:
+        """What each part of it has found out."""
+
+
 class Trial:
     """See the module's description."""
 
@@ -75,12 +89,12 @@ class Trial:
         )
         self.ground = Ground(self.fleet, self.recorder, self._rng("fault"))
         self.watchers: list[Watcher] = []
-        self.load = Load(
+        self.load: Work = Load(
             self.fleet,
             self.recorder,
             f"{self._seed()}/load",
             job.workloads,
-            may_go_on=self._watchers_follow,
+            may_go_on=self.watchers_follow,
             resuming_streams=not self._foreign,
         )
         self.began_ns = 0
@@ -101,7 +115,7 @@ class Trial:
                 self._watch_all(group)
                 guard = group.create_task(self._guard(group))
                 await self._work()
-                self.shown = await self._settle()
+                self.shown = await self.settle()
                 for task in (guard, *self._follow):
                     task.cancel()
         finally:
@@ -145,7 +159,7 @@ class Trial:
                 self.watchers.append(watcher)
                 self._follow.add(group.create_task(watcher.run()))
 
-    def _watchers_follow(self) -> bool:
+    def watchers_follow(self) -> bool:
         """Whether no change is in danger of falling out of the members' history unseen."""
         seen = max((watcher.next_index for watcher in self.live_watchers()), default=0)
         return self.recorder.highest_index - seen < UNSEEN_LIMIT
@@ -158,30 +172,32 @@ class Trial:
         self.ground.begin(self.job.seconds - quiet_s)
         async with asyncio.TaskGroup() as group:
             group.create_task(self.load.run(stopped))
-            await self._progress("at the beginning")
-            await self._strikes()
-            await self._heal()
+            await self.progress("at the beginning")
+            await self.strikes()
+            await self.heal()
             self.healed_ns.append(time.monotonic_ns())
-            await self._progress("after all faults ended")
+            await self.progress("after all faults ended")
             await asyncio.sleep(quiet_s)
             self.ended_ns = time.monotonic_ns()
             stopped.set()
 
     # --- strikes --------------------------------------------------------------------------
 
-    async def _strikes(self) -> None:
+    async def strikes(self) -> None:
+        """As many as there is time for. Raises Violation."""
         await self._pause(self._pauses.uniform(*FIRST_S))
         while self.ground.left_s > 0 or not self.ground.strikes:
             began_s = self.ground.now_s
-            await self._strike()
-            await self._heal()
+            await self.strike()
+            await self.heal()
             if self._pauses.random() < PATIENCE:
                 self.healed_ns.append(time.monotonic_ns())
-                await self._progress("after a strike")
+                await self.progress("after a strike")
             gone_s = self.ground.now_s - began_s
             await self._pause(self._pauses.uniform(*BETWEEN_S) - gone_s)
 
-    async def _strike(self) -> None:
+    async def strike(self) -> None:
+        """Once, however long it takes. Raises Violation."""
         began_s = self.ground.now_s
         strike = Strike(began_s, began_s, self.job.fault.name)
         self.ground.strikes.append(strike)
@@ -191,7 +207,8 @@ class Trial:
         finally:
             strike.until_s = self.ground.now_s
 
-    async def _heal(self) -> None:
+    async def heal(self) -> None:
+        """Leave nothing of a strike in force."""
         await self.job.fault.heal(self.ground)
         self.fleet.check_alive()
         restore(self.fleet)
@@ -199,7 +216,8 @@ class Trial:
     async def _pause(self, seconds: float) -> None:
         await asyncio.sleep(max(0.0, min(seconds, self.ground.left_s)))
 
-    async def _progress(self, when: str) -> None:
+    async def progress(self, when: str) -> None:
+        """Wait for a write to succeed. Raises Violation if that takes too long."""
         goal = self.recorder.acknowledged + 1
         deadline_s = time.monotonic() + PROGRESS_LIMIT_S
         while self.recorder.acknowledged < goal:
@@ -207,7 +225,8 @@ class Trial:
                 raise Violation(f"no write was acknowledged for {PROGRESS_LIMIT_S:.0f} s {when}")
             await asyncio.sleep(POLL_S)
 
-    async def _settle(self) -> Shown:
+    async def settle(self) -> Shown:
+        """All members up and showing the same. Raises Violation."""
         client = Client(self.fleet, self.recorder, self._rng("last"))
         settling = Settling(self.fleet, self.recorder, client, self.live_watchers, self._directory)
         await settling.writes()

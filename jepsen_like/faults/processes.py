@@ -143,6 +143,13 @@ async def _pause_majority(arena: Arena) -> None:
     await pause(arena, a_majority(arena))
 
 
+async def _anything(arena: Arena) -> None:
+    """Any of the others, kills of one being the most likely."""
+    acts = list(SHARES) if arena.fleet.size > 1 else list(SHARES_ALONE)
+    shares = [SHARES[act] for act in acts]
+    await arena.rng.choices(acts, shares)[0](arena)
+
+
 KILLS: Final[tuple[ProcessFault, ...]] = (
     ProcessFault("kill one", KILL_ROW, 1, _kill_one),
     ProcessFault("kill the leader", KILL_ROW, 3, _kill_leader),
@@ -155,4 +162,15 @@ PAUSES: Final[tuple[ProcessFault, ...]] = (
     ProcessFault("pause the leader", PAUSE_ROW, 3, _pause_leader),
     ProcessFault("pause a majority", PAUSE_ROW, 3, _pause_majority),
 )
-FAULTS: Final = (*KILLS, *PAUSES)
+SHARES: Final[dict[Callable[[Arena], Awaitable[None]], int]] = {
+    _kill_one: 25,
+    _kill_leader: 22,
+    _kill_majority: 12,
+    _kill_all: 12,
+    _kill_again: 12,
+    _pause_one: 8,
+    _pause_leader: 9,
+}
+SHARES_ALONE: Final = (_kill_one, _kill_again, _pause_one)
+ANYTHING: Final = ProcessFault("kill and pause anybody", KILL_ROW, 1, _anything)
+FAULTS: Final = (*KILLS, *PAUSES, ANYTHING)

@@ -1,9 +1,9 @@
 """`python -m jepsen_like.procs.watching`: follow every change with the client while members die.
 
-The load, the strikes and the verdict on the writes are those of `crash`. Beside them, consumers
-of `kvraft.Client.watch` of several kinds follow the keys: fast and slow ones, of one key and of the
-whole tree, ones that sleep while the members forget what they missed, ones that end their watch
-and begin another where it ended. When all is over the order of changes is known, and
+A trial like all others (`campaign.trial`), under kills and pauses of anybody. Beside its writers,
+consumers of `kvraft.Client.watch` of several kinds follow the keys: fast and slow ones, of one key
+and of the whole tree, ones that sleep while the members forget what they missed, ones that end
+their watch and begin another where it ended. When all is over the order of changes is known, and
 each consumer must have been shown every change of its keys exactly once and in order; what it
 missed has to lie in the range of an explicit Resync, whose tree has to be the state of that index.
 """
@@ -12,29 +12,36 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import random
 import sys
+import tempfile
 import time
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterable
-from functools import partial
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, ClassVar, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from jepsen_like.base import Violation
+from jepsen_like.campaign.runner import STATUSES, line
+from jepsen_like.campaign.settle import SETTLE_LIMIT_S, Shown
+from jepsen_like.campaign.stages import run_stage
+from jepsen_like.campaign.trial import Job, Trial
+from jepsen_like.check.coverage import merge
 from jepsen_like.check.explain import Explanation
 from jepsen_like.check.history import Operation
-from jepsen_like.procs import crash
+from jepsen_like.faults.processes import ANYTHING
 from jepsen_like.procs.clients import ROOT, Recorder
-from jepsen_like.procs.nemesis import PROGRESS_TIMEOUT_S, Nemesis
-from jepsen_like.workloads.keys import keys_below, queue_below
+from jepsen_like.report.result import FAILED, PASSED
+from jepsen_like.workloads.keys import Writer, keys_below, queue_below
+from jepsen_like.workloads.workload import Finding
 from kvraft.client.client import Client
 from kvraft.client.model import KeyNode, Resync, WatchEvent
 
 DEFAULT_EVENTS: Final = 100_000
-DEFAULT_KILLS: Final = 60
+DEFAULT_STRIKES: Final = 60
+PAUSES_S: Final = 60.0  # pauses are shorter towards the end of this time
+WRITERS: Final = 8
 FORGOTTEN: Final = 1500  # changes during a sleep: more than the 1000 that members remember
 WAKE_EVENTS: Final = 1500  # events that a sleeper takes before it sleeps again
 KEEP_UP: Final = 400  # how far fast consumers may be behind before the writers wait for them
@@ -152,56 +159,98 @@ class Returning(Consumer):
         return self._rng.random() < 0.01
 
 
-class PacedNemesis(Nemesis):
-    """Strikes spread over the whole load instead of as fast as they can be had."""
+class Following:
+    """The load: writers that never pause, and consumers that follow them."""
 
-    events = 0
-
-    async def _progress(self) -> None:
-        await super()._progress()
-        goal = self.events * self.kills() // max(1, self._kills)
-        while self._recorder.acknowledged < goal:
-            before = self._recorder.acknowledged
-            if not await self._wait(partial(self._more_than, before), PROGRESS_TIMEOUT_S):
-                raise Violation(f"no write was acknowledged for {PROGRESS_TIMEOUT_S:.0f} s")
-
-    def _more_than(self, count: int) -> bool:
-        return self._recorder.acknowledged > count
-
-
-class Run(crash.Run):
-    """One run: see the module's description."""
-
-    DEFAULTS: ClassVar[dict[str, object]] = {
-        "events": DEFAULT_EVENTS,
-        "kills": DEFAULT_KILLS,
-        "seconds_max": 3600.0,
-    }
-
-    def __init__(self, options: argparse.Namespace, directory: Path) -> None:
-        super().__init__(options, directory)
-        self.nemesis = PacedNemesis(
-            self.fleet, self.recorder, self._rng("nemesis"), options.kills, self._progress
-        )
-        self.nemesis.events = options.events
+    def __init__(self, trial: Run) -> None:
         self.consumers: list[Consumer] = []
+        self.fast: list[Consumer] = []
+        self._trial = trial
         self._clients: list[Client] = []
-        self._fast: list[Consumer] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._writers = [
+            Writer(ROOT, trial.fleet, trial.recorder, trial.rng(f"writer {number}"))
+            for number in range(WRITERS)
+        ]
+
+    async def run(self, stopped: asyncio.Event) -> None:
+        """See `workloads.load.Load.run`; the consumers go on until `close`."""
+        self._recruit()
+        for consumer in self.consumers:
+            await consumer.start()
+        self._tasks = [asyncio.create_task(consumer.run()) for consumer in self.consumers]
+        async with asyncio.TaskGroup() as group:
+            for writer in self._writers:
+                group.create_task(writer.run(stopped, self._trial.watchers_follow))
+
+    async def finish(self) -> None:
+        """Everybody takes what there is, as fast as it comes."""
+        for consumer in self.consumers:
+            consumer.hurry = True
+
+    async def catch_up(self) -> None:
+        """Wait until all have been told everything. Raises Violation."""
+        last: dict[str, int] = {}
+        for session in (s for watcher in self._trial.watchers for s in watcher.sessions):
+            for seen in session.events:
+                key = seen.document["node"]["key"]
+                last[key] = max(last.get(key, 0), seen.place)
+        deadline_s = time.monotonic() + SETTLE_LIMIT_S
+        for consumer in self.consumers:
+            goal = max((index for key, index in last.items() if consumer.wants(key)), default=0)
+            while consumer.position < goal:
+                if time.monotonic() > deadline_s:
+                    raise Violation(
+                        f"consumer {consumer.name} is at {consumer.position}, not {goal}, "
+                        "after all faults ended"
+                    )
+                await asyncio.sleep(POLL_S)
+
+    async def close(self) -> None:
+        """End the consumers. Raises what one of them has failed with."""
+        for task in self._tasks:
+            task.cancel()
+        outcomes = await asyncio.gather(*self._tasks, return_exceptions=True)
+        for client in self._clients:
+            await client.close()
+        for outcome in outcomes:
+            if isinstance(outcome, Exception):
+                raise outcome
+
+    def check(self) -> dict[str, Finding]:
+        """What each consumer was told against the order of all changes."""
+        try:
+            return {"consumers": Finding(PASSED, self._compared())}
+        except Violation as violation:
+            return {"consumers": Finding(FAILED, str(violation))}
+
+    def _compared(self) -> str:
+        trial = self._trial
+        coverage = merge([session for watcher in trial.watchers for session in watcher.sessions])
+        order = places(Explanation(trial.recorder.history.operations, coverage))
+        for consumer in self.consumers:
+            check_events(consumer, order)
+        check_trees(self.consumers, order)
+        late = [consumer.name for consumer in self.fast if consumer.resyncs()]
+        if late:
+            raise Violation(f"consumers that kept up were told to start over: {late}")
+        told = sum(len(consumer.items) for consumer in self.consumers)
+        return f"{len(order)} changes, {told} times told to {len(self.consumers)} consumers"
 
     def _client(self, name: str, numbers: Iterable[int]) -> Client:
-        urls = [self.fleet.members[number].client_url for number in numbers]
-        client = Client(urls, rng=self._rng(f"endpoints of {name}"))
+        urls = [self._trial.fleet.members[number].client_url for number in numbers]
+        client = Client(urls, rng=self._trial.rng(f"endpoints of {name}"))
         self._clients.append(client)
         return client
 
     def _recruit(self) -> None:
         """The consumers. All of them that are fast together can follow the writers."""
-        every = self.numbers()
+        every = self._trial.fleet.numbers()
 
         def options(name: str) -> tuple[str, Client]:
             return name, self._client(name, every)
 
-        rng = self._rng
+        rng = self._trial.rng
         tree = Consumer(*options("tree"), TREE, rng("tree"), recursive=True)
         queue = Consumer(*options("queue"), QUEUE.decode(), rng("queue"), recursive=True)
         keys = [
@@ -217,73 +266,17 @@ class Run(crash.Run):
         slow = Slow(*options("slow"), TREE, rng("slow"), recursive=True)
         slow_key = Slow(*options("slow key"), KEYS[4].decode(), rng("slow key"))
         sleepers = [
-            Sleeper(*options("sleeper"), TREE, rng("s1"), recursive=True, recorder=self.recorder),
-            Sleeper(*options("sleeper key"), KEYS[5].decode(), rng("s2"), recorder=self.recorder),
+            Sleeper(
+                *options("sleeper"), TREE, rng("s1"), recursive=True, recorder=self._trial.recorder
+            ),
+            Sleeper(
+                *options("sleeper key"), KEYS[5].decode(), rng("s2"), recorder=self._trial.recorder
+            ),
         ]
-        self._fast = [tree]
+        self.fast = [tree]
         self.consumers = [
-            *self._fast, queue, *keys, *quiet, returning, alone, slow, slow_key, *sleepers,
+            *self.fast, queue, *keys, *quiet, returning, alone, slow, slow_key, *sleepers,
         ]  # fmt: skip
-
-    # --- the run --------------------------------------------------------------------------------
-
-    async def strike(self, time_is_up: Callable[[], bool]) -> None:
-        """See `crash.Run.strike`."""
-        await super().strike(time_is_up)
-        while self.recorder.acknowledged < self.options.events and not time_is_up():
-            self.fleet.check_alive()
-            self._progress(self.nemesis.kills())
-            await asyncio.sleep(POLL_S)
-
-    def _watchers_follow(self) -> bool:
-        behind = self.recorder.highest_index - min(one.position for one in self._fast)
-        return behind < KEEP_UP and super()._watchers_follow()
-
-    @contextlib.asynccontextmanager
-    async def _watching(self) -> AsyncIterator[None]:
-        self._recruit()
-        for consumer in self.consumers:
-            await consumer.start()
-        tasks = [asyncio.create_task(consumer.run()) for consumer in self.consumers]
-        try:
-            async with super()._watching():
-                yield
-        finally:
-            for task in tasks:
-                task.cancel()
-            outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-            for client in self._clients:
-                await client.close()
-        for outcome in outcomes:
-            if isinstance(outcome, Exception):
-                raise outcome
-
-    async def _settle(self) -> tuple[int, bytes]:
-        for consumer in self.consumers:
-            consumer.hurry = True
-        shown = await super()._settle()
-        last: dict[str, int] = {}
-        for session in (s for watcher in self.watchers for s in watcher.sessions):
-            for seen in session.events:
-                key = seen.document["node"]["key"]
-                last[key] = max(last.get(key, 0), seen.place)
-        deadline = time.monotonic() + crash.SETTLE_TIMEOUT_S
-        for consumer in self.consumers:
-            goal = max((index for key, index in last.items() if consumer.wants(key)), default=0)
-            while consumer.position < goal:
-                what = f"consumer {consumer.name} is at {consumer.position}, not {goal}"
-                self._in_time(deadline, f"{what}, after all faults ended")
-                await asyncio.sleep(POLL_S)
-        return shown
-
-    def _judged(self, explanation: Explanation) -> None:
-        order = places(explanation)
-        for consumer in self.consumers:
-            check_events(consumer, order)
-        check_trees(self.consumers, order)
-        late = [consumer.name for consumer in self._fast if consumer.resyncs()]
-        if late:
-            raise Violation(f"consumers that kept up were told to start over: {late}")
 
     def figures(self) -> list[str]:
         """What happened, in numbers."""
@@ -301,10 +294,55 @@ class Run(crash.Run):
             )
         why = ", ".join(f"{count} x {reason!r}" for reason, count in sorted(reasons.items()))
         return [
-            *super().figures(),
             *lines,
             f"resyncs: {reasons.total()} ({why or 'none'}), the longest covers {longest} indices",
         ]
+
+
+class Run(Trial):
+    """One run: strikes are spread over so many changes, see the module's description."""
+
+    def __init__(self, job: Job, directory: Path, changes: int, strikes: int) -> None:
+        super().__init__(job, directory)
+        self.following = Following(self)
+        self.load = self.following
+        self._changes = changes
+        self._strikes = strikes
+
+    def rng(self, name: str) -> random.Random:
+        """Chances of somebody in this run."""
+        return random.Random(f"{self.job.seed}/{name}")
+
+    async def execute(self) -> None:
+        """See `Trial.execute`."""
+        try:
+            await super().execute()
+        finally:
+            await self.following.close()
+
+    async def strikes(self) -> None:
+        """See `Trial.strikes`."""
+        for number in range(self._strikes + 1):
+            goal = self._changes * number // self._strikes
+            while self.recorder.acknowledged < goal:
+                await self.progress("between strikes")
+            if number < self._strikes:
+                await self.strike()
+                await self.heal()
+                await self.progress("after a strike")
+
+    def watchers_follow(self) -> bool:
+        """See `Trial.watchers_follow`: consumers that are fast have to be followed, too."""
+        behind = self.recorder.highest_index - min(
+            (one.position for one in self.following.fast), default=0
+        )
+        return behind < KEEP_UP and super().watchers_follow()
+
+    async def settle(self) -> Shown:
+        """See `Trial.settle`."""
+        shown = await super().settle()
+        await self.following.catch_up()
+        return shown
 
 
 # --- the check ----------------------------------------------------------------------------------
@@ -426,7 +464,35 @@ def _longest_resync(consumer: Consumer) -> int:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns the exit status."""
-    return crash.main(arguments, Run, __doc__ or "")
+    parser = argparse.ArgumentParser(
+        prog="python -m jepsen_like.procs.watching", description=__doc__
+    )
+    parser.add_argument("--members", type=int, default=3)
+    parser.add_argument("--events", type=int, default=DEFAULT_EVENTS, help="changes to follow")
+    parser.add_argument("--strikes", type=int, default=DEFAULT_STRIKES)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
+    parser.add_argument("--keep", action="store_true", help="keep data, logs and history")
+    options = parser.parse_args(arguments)
+    print(f"seed {options.seed}, {options.events} changes, {options.strikes} strikes", flush=True)
+    runs: list[Run] = []
+
+    def make(job: Job, directory: Path) -> Trial:
+        runs.append(Run(job, directory, options.events, options.strikes))
+        return runs[0]
+
+    job = Job(ANYTHING, options.members, options.seed, PAUSES_S)
+    place = Path(tempfile.mkdtemp(prefix="kvraft-watching-")) / "run"
+    stage = run_stage(job, place, keep=options.keep, make=make)
+    print(line(stage))
+    for run in runs:
+        for text in run.following.figures():
+            print(text)
+    for verdict in stage.verdicts:
+        print(f"{verdict.checker}: {verdict.verdict}: {verdict.text}")
+    if stage.kept:
+        print(f"data, logs and history: {stage.kept}")
+    print(f"verdict: {stage.verdict}")
+    return STATUSES[stage.verdict]
 
 
 if __name__ == "__main__":
