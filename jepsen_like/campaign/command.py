@@ -82,7 +82,7 @@ def run(options: argparse.Namespace) -> int:
         campaign = runner.run_campaign(stages, how)
     finally:
         signal.signal(signal.SIGTERM, before)
-    return runner.STATUSES[campaign.verdict()]
+    return runner.status(campaign)
 
 
 def list_faults() -> int:

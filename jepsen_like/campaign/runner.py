@@ -86,6 +86,12 @@ def _run_all(planned: Sequence[Planned], options: Options, run: Runner, campaign
             print(f"    {extra}", flush=True)
 
 
+def status(campaign: Campaign) -> int:
+    """The exit status. Nothing that ran is no verdict, and no pass."""
+    ran = any(stage.verdict != SKIPPED for stage in campaign.stages)
+    return STATUSES[campaign.verdict() if ran else UNKNOWN]
+
+
 def line(stage: Stage) -> str:
     """One stage for people."""
     head = f"{stage.fault:<40} {stage.members} members  {stage.verdict:<8}"
