@@ -18,6 +18,7 @@ WRONG_USE: Final = 2
 # name -> (module, what it does)
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "run": ("jepsen_like.campaign.command", "strike real members, judge every answer"),
+    "story": ("jepsen_like.workloads.stories", "failures as guides tell of them, one by one"),
     "faults": ("jepsen_like.campaign.listing", "the fault matrix, and what can run here"),
     "sim": ("jepsen_like.sim.many", "simulate whole clusters, many seeds"),
     "replay": ("jepsen_like.sim.replay", "show a simulated run, as text or as a page"),

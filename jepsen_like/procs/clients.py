@@ -145,9 +145,12 @@ class Client:
         operation = await self._insist(partial(self.look_into, path, recursive=True))
         return operation.tree or {}
 
-    async def last_write(self, request: Request) -> Operation:
-        """Change until it is certain that it was done, or refused. Raises Violation."""
-        return await self._insist(partial(self.write, request))
+    async def last_write(self, make: Callable[[], Request]) -> Operation:
+        """Change until it is certain that it was done, or refused. Raises Violation.
+
+        Each attempt is a request of its own, with a value of its own.
+        """
+        return await self._insist(lambda: self.write(make()))
 
     async def _insist(self, attempt: Callable[[], Awaitable[Operation]]) -> Operation:
         """Try until there is an answer: all faults are over."""

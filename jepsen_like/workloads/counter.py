@@ -12,11 +12,12 @@ from typing import Final
 
 from jepsen_like.check.history import Operation, Outcome
 from jepsen_like.procs.clients import Client
-from jepsen_like.workloads.pace import recruit, work
+from jepsen_like.workloads.pace import changes_of, recruit, work
 from jepsen_like.workloads.workload import Context, Finding
 from kvraft.store.request import Op, Request
 
 CLIENTS: Final = 4
+LAST_ATTEMPTS: Final = 50
 ORDERED_SHARE: Final = 0.3  # of the increments; their keys stay
 
 
@@ -30,8 +31,6 @@ class Counter:
         self._clients = recruit(context, CLIENTS)
         self._swapped = context.root + b"/swapped"
         self._ordered = context.root + b"/ordered"
-        self._swaps: list[Operation] = []
-        self._posts: list[Operation] = []
         self._total: bytes | None = None
         self._keys: dict[bytes, bytes | None] = {}
 
@@ -42,19 +41,25 @@ class Counter:
             client.leave()
 
     async def finish(self) -> None:
-        """Read the number and the keys."""
+        """Count once more, and read the number and the keys."""
         client = self._clients[0]
+        for _ in range(LAST_ATTEMPTS):
+            done = await self._swap(client)
+            if done.request is not None and done.outcome is Outcome.OK:
+                break
         self._total = (await client.last_read(self._swapped)).node_value
         tree = await client.last_look(self._ordered)
         self._keys = {path: value for path, (value, _) in tree.items()}
 
     def check(self) -> Finding:
         """Compare with what was acknowledged."""
-        problems = judge_total(self._total, self._swaps) + judge_keys(self._keys, self._posts)
+        swaps = self._changes(Op.COMPARE_AND_SWAP, self._swapped)
+        posts = self._changes(Op.CREATE_IN_ORDER, self._ordered)
+        problems = judge_total(self._total, swaps) + judge_keys(self._keys, posts)
         if problems:
             return Finding("failed", "; ".join(problems[:5]))
-        acknowledged = _count(self._swaps, Outcome.OK) + _count(self._posts, Outcome.OK)
-        unknown = _count(self._swaps, Outcome.UNKNOWN) + _count(self._posts, Outcome.UNKNOWN)
+        acknowledged = _count(swaps, Outcome.OK) + _count(posts, Outcome.OK)
+        unknown = _count(swaps, Outcome.UNKNOWN) + _count(posts, Outcome.UNKNOWN)
         if not acknowledged:
             return Finding("unknown", "no increment was acknowledged")
         counted = number_of(self._total) + len(self._keys)
@@ -63,18 +68,26 @@ class Counter:
             f"{counted} counted, {acknowledged} acknowledged, {unknown} of unknown outcome",
         )
 
+    def _changes(self, op: Op, below: bytes) -> list[Operation]:
+        return changes_of(self._context, self._clients, op, below)
+
     async def _step(self, client: Client) -> None:
         if self._context.rng.random() < ORDERED_SHARE:
-            request = Request(Op.CREATE_IN_ORDER, self._ordered, client.value())
-            self._posts.append(await client.write(request))
-            return
+            await client.write(Request(Op.CREATE_IN_ORDER, self._ordered, client.value()))
+        else:
+            await self._swap(client)
+
+    async def _swap(self, client: Client) -> Operation:
+        """Read and swap; or only the first, or a first value, if that was all that came of it."""
         found = await client.read(self._swapped, quorum=True)
         if found.outcome is Outcome.REFUSED:
             await client.write(Request(Op.CREATE, self._swapped, b"0 " + client.value()))
-        elif found.outcome is Outcome.OK and found.node_value is not None:
-            value = b"%d %b" % (number_of(found.node_value) + 1, client.value())
-            swap = Request(Op.COMPARE_AND_SWAP, self._swapped, value, prev_value=found.node_value)
-            self._swaps.append(await client.write(swap))
+        if found.outcome is not Outcome.OK or found.node_value is None:
+            return found
+        value = b"%d %b" % (number_of(found.node_value) + 1, client.value())
+        return await client.write(
+            Request(Op.COMPARE_AND_SWAP, self._swapped, value, prev_value=found.node_value)
+        )
 
 
 def number_of(value: bytes | None) -> int:

@@ -26,6 +26,8 @@ CONTENDERS: Final = 4
 LOCKS: Final = 2
 TTL_S: Final = 2
 STALL: Final = 0.08  # how often a holder is stalled for longer than its time
+LAST_LIMIT_S: Final = 30.0
+POLL_S: Final = 0.1
 NEVER_NS: Final = 1 << 62
 SHARES: Final = {"use": 60, "renew": 25, "release": 15}
 
@@ -98,8 +100,9 @@ class Lock:
             contender.client.leave()
 
     async def finish(self) -> None:
-        """Read the resources."""
+        """Hold each lock once more, and read the resources."""
         for journal in self._journals:
+            await self._hold_once(journal)
             journal.note(await self._contenders[0].client.last_read(journal.resource))
 
     def check(self) -> Finding:
@@ -121,7 +124,7 @@ class Lock:
 
     async def _step(self, contender: Contender) -> None:
         if contender.grant is None:
-            await self._acquire(contender)
+            await self._acquire(contender, self._context.rng.choice(self._journals))
             return
         now_ns = time.monotonic_ns()
         if now_ns < contender.stalled_until_ns:
@@ -136,20 +139,36 @@ class Lock:
         elif kind == "renew":
             await self._renew(contender, contender.grant)
         else:
-            path, modified = contender.journal.path, contender.modified
-            await contender.client.write(Request(Op.COMPARE_AND_DELETE, path, prev_index=modified))
-            self._drop(contender)
+            await self._release(contender)
 
-    async def _acquire(self, contender: Contender) -> None:
+    async def _hold_once(self, journal: Journal) -> None:
+        contender = self._contenders[0]
+        deadline_s = time.monotonic() + LAST_LIMIT_S
+        grant = None
+        while grant is None and time.monotonic() < deadline_s:
+            grant = await self._acquire(contender, journal)
+            await asyncio.sleep(POLL_S)
+        if grant is not None:
+            await self._use(contender, grant)
+            if contender.grant is grant:
+                await self._release(contender)
+
+    async def _release(self, contender: Contender) -> None:
+        path, modified = contender.journal.path, contender.modified
+        await contender.client.write(Request(Op.COMPARE_AND_DELETE, path, prev_index=modified))
+        self._drop(contender)
+
+    async def _acquire(self, contender: Contender, journal: Journal) -> Grant | None:
         client = contender.client
-        contender.journal = self._context.rng.choice(self._journals)
+        contender.journal = journal
         request = Request(Op.CREATE, contender.journal.path, client.value(), ttl_seconds=TTL_S)
         operation = await client.write(request)
         if operation.outcome is not Outcome.OK:
-            return  # somebody has it; or we have, and shall never know
+            return None  # somebody has it; or we have, and shall never know
         grant = Grant(client.number, operation.index, operation.invoked_ns, operation.ended_ns)
         contender.grant, contender.modified = grant, operation.index
-        contender.journal.grants.append(grant)
+        journal.grants.append(grant)
+        return grant
 
     async def _renew(self, contender: Contender, grant: Grant) -> None:
         client = contender.client

@@ -11,8 +11,10 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
+from jepsen_like.check.history import Operation
 from jepsen_like.procs.clients import Client
 from jepsen_like.workloads.workload import Context
+from kvraft.store.request import Op
 
 POLL_S: Final = 0.05
 
@@ -40,6 +42,21 @@ def recruit(context: Context, most: int) -> list[Client]:
     return [
         Client(context.fleet, context.recorder, context.rng, context.timeout_s)
         for _ in range(min(most, max(1, context.clients)))
+    ]
+
+
+def changes_of(
+    context: Context, clients: Sequence[Client], op: Op, below: bytes
+) -> list[Operation]:
+    """All changes of one kind that these clients have asked for at or below a path."""
+    numbers = {client.number for client in clients}
+    return [
+        operation
+        for operation in context.recorder.history.operations
+        if operation.client in numbers
+        and operation.request is not None
+        and operation.request.op == op
+        and operation.request.path.startswith(below)
     ]
 
 

@@ -16,12 +16,13 @@ from typing import Final, NamedTuple
 
 from jepsen_like.check.history import Operation, Outcome
 from jepsen_like.procs.clients import Client
-from jepsen_like.workloads.pace import recruit, work
+from jepsen_like.workloads.pace import changes_of, recruit, work
 from jepsen_like.workloads.workload import Context, Finding
 from kvraft.store.request import Op, Request
 
 CLIENTS: Final = 4
 LONGEST: Final = 40  # then producers consume; each look reads the whole queue
+LAST_ATTEMPTS: Final = 50
 NEVER_NS: Final = 1 << 62
 
 
@@ -51,7 +52,7 @@ class Queue:
         self._context = context
         self._clients = recruit(context, CLIENTS)
         self._path = context.root + b"/items"
-        self._journal = Journal()
+        self._looks: list[Look] = []
         self._length = 0
         self._left: dict[bytes, bytes | None] = {}
 
@@ -62,13 +63,21 @@ class Queue:
             client.leave()
 
     async def finish(self) -> None:
-        """Read what nobody has taken."""
+        """Append once more, take once more, and read what is left."""
+        client = self._clients[0]
+        await client.last_write(lambda: Request(Op.CREATE_IN_ORDER, self._path, client.value()))
+        for _ in range(LAST_ATTEMPTS):
+            if await self._take(client):
+                break
         tree = await self._clients[0].last_look(self._path)
         self._left = {path: value for path, (value, _) in tree.items()}
 
     def check(self) -> Finding:
         """Account for every item."""
-        journal = self._journal
+        journal = Journal()
+        journal.pushes = self._changes(Op.CREATE_IN_ORDER)
+        journal.takes = self._changes(Op.COMPARE_AND_DELETE)
+        journal.looks = self._looks
         problems = judge(journal.pushes, journal.takes, self._left) + judge_looks(journal)
         if problems:
             return Finding("failed", "; ".join(problems[:5]))
@@ -81,25 +90,31 @@ class Queue:
         )
         return Finding("passed" if taken[Outcome.OK] else "unknown", text)
 
+    def _changes(self, op: Op) -> list[Operation]:
+        return changes_of(self._context, self._clients, op, self._path)
+
     async def _step(self, client: Client) -> None:
         if self._length < LONGEST and self._context.rng.random() < 0.5:
-            request = Request(Op.CREATE_IN_ORDER, self._path, client.value())
-            self._journal.pushes.append(await client.write(request))
-            return
+            await client.write(Request(Op.CREATE_IN_ORDER, self._path, client.value()))
+        else:
+            await self._take(client)
+
+    async def _take(self, client: Client) -> bool:
+        """Look at the head and take it; whether that was acknowledged."""
         look = await client.look_into(self._path, recursive=True)
         if look.outcome not in (Outcome.OK, Outcome.REFUSED):
-            return
+            return False
         items = look.tree or {}
         self._length = len(items)
         if not items:
-            return
+            return False
         head = min(items)
-        self._journal.looks.append(Look(look.invoked_ns, look.ended_ns, head))
+        self._looks.append(Look(look.invoked_ns, look.ended_ns, head))
         value, modified = items[head]
         take = Request(Op.COMPARE_AND_DELETE, head, prev_index=modified)
         if value and self._context.rng.random() < 0.5:
             take = Request(Op.COMPARE_AND_DELETE, head, prev_value=value)
-        self._journal.takes.append(await client.write(take))
+        return (await client.write(take)).outcome is Outcome.OK
 
 
 def judge(

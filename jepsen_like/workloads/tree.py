@@ -226,7 +226,7 @@ class Tree:
             f"{len(self._ended) + len(self._plans)} subtrees ({doubtful} with a last change of "
             f"unknown outcome), {self._changes} changes, compared {self._looks} times"
         )
-        return Finding("passed" if self._changes else "unknown", text)
+        return Finding("passed" if self._looks else "unknown", text)
 
     async def _step(self, client: Client) -> None:
         plan = self._plans.get(client.number)

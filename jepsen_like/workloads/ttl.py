@@ -96,8 +96,7 @@ class Ttl:
         client = self._clients[0]
         for _ in range(LAST_KEYS):
             lease = self._new_lease()
-            request = Request(Op.CREATE, lease.path, client.value(), ttl_seconds=SHORTEST_S)
-            operation = await client.last_write(request)
+            operation = await client.last_write(partial(_brief, lease.path, client))
             if operation.outcome is Outcome.OK:
                 lease.extend(operation)
                 self._last.append(lease)
@@ -183,6 +182,10 @@ class Ttl:
                     return
             await asyncio.sleep(POLL_S)
         self._problems.append("a member does not tell of keys that have expired")
+
+
+def _brief(path: bytes, client: Client) -> Request:
+    return Request(Op.CREATE, path, client.value(), ttl_seconds=SHORTEST_S)
 
 
 def ends_of(events: Iterable[Seen]) -> dict[bytes, End]:

@@ -76,7 +76,7 @@ class WatchWork:
         self._hurry = True
         client = self._clients[0]
         for path in [*self._hot, *self._quiet]:
-            operation = await client.last_write(Request(Op.SET, path, client.value()))
+            operation = await client.last_write(partial(_fresh, path, client))
             if operation.outcome is Outcome.OK:
                 self._written[path] = operation.index
         deadline_s = time.monotonic() + NEWS_LIMIT_S
@@ -182,3 +182,7 @@ class WatchWork:
         if kind < 0.3:
             return Request(Op.CREATE, path, value)
         return Request(Op.SET, path, value)
+
+
+def _fresh(path: bytes, client: Client) -> Request:
+    return Request(Op.SET, path, client.value())
