@@ -43,6 +43,8 @@ BETWEEN_S: Final = (3.5, 6.5)  # from one strike to the next
 FIRST_S: Final = (0.3, 1.5)  # from the first progress to the first strike
 QUIET_SHARE: Final = 0.15  # of the load's time, without faults in the end
 QUIET_S: Final = (1.0, 4.0)  # but not shorter and not longer
+QUIET_WRITES: Final = 300  # fewer say nothing about the rarer operations
+QUIET_LIMIT_S: Final = 15.0
 UNSEEN_LIMIT: Final = 500  # half of what a member remembers for watchers
 POLL_S: Final = 0.02
 GUARD_S: Final = 0.1
@@ -177,9 +179,19 @@ class Trial:
             await self.heal()
             self.healed_ns.append(time.monotonic_ns())
             await self.progress("after all faults ended")
-            await asyncio.sleep(quiet_s)
+            await self._quiet(quiet_s)
             self.ended_ns = time.monotonic_ns()
             stopped.set()
+
+    async def _quiet(self, seconds: float) -> None:
+        """Work without faults, for longer if that is too little for every workload to do much."""
+        goal = self.recorder.acknowledged + QUIET_WRITES
+        longest_s = time.monotonic() + QUIET_LIMIT_S
+        await asyncio.sleep(seconds)
+        while self.recorder.acknowledged < goal:
+            if time.monotonic() > longest_s:
+                return
+            await asyncio.sleep(POLL_S)
 
     # --- strikes --------------------------------------------------------------------------
 
