@@ -46,6 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seconds", type=_positive, help="of load for each stage, instead of --minutes")
     add("--fault", action="append", nargs="+", default=[], metavar="NAME",
         help="only this one; may be given often")  # fmt: skip
+    add("--mix", action=argparse.BooleanOptionalAction,
+        help="let kinds of one fault share a stage (without --fault they do)")  # fmt: skip
     add("--members", action="append", type=int, nargs="+", default=[], metavar="N",
         choices=plan.SIZES, help="only clusters of this size: 1, 3, 5")  # fmt: skip
     add("--seed", type=int, help="repeat what was drawn")
@@ -67,7 +69,8 @@ def run(options: argparse.Namespace) -> int:
     seed = random.SystemRandom().randrange(1 << 32) if options.seed is None else options.seed
     sizes = [size for sizes in options.members for size in sizes] or list(plan.SIZES)
     seconds = options.minutes * 60
-    stages = plan.stages(faults, sizes, seed, 0.0 if options.seconds else seconds)
+    mix = not options.fault if options.mix is None else options.mix
+    stages = plan.stages(faults, sizes, seed, 0.0 if options.seconds else seconds, mix=mix)
     if not stages:
         print("none of these faults makes sense in a cluster of that size", file=sys.stderr)
         return WRONG_USE

@@ -13,13 +13,14 @@ from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
 from jepsen_like.faults.fault import Fault
+from jepsen_like.faults.mix import mixed, parts_of
 from jepsen_like.faults.registry import BY_NAME, FAULTS
 
 SIZES: Final = (1, 3, 5)
 ALONE_ROWS: Final = frozenset((1, 3, 6))
 """What can lose an acknowledged write of a cluster of one; elsewhere others are needed."""
 MIN_LOAD_S: Final = 5.0  # shorter proves little, however many stages there are
-MAX_LOAD_S: Final = 90.0  # rather another round with other seeds
+MAX_STRIKE_S: Final = 30.0  # for each kind of strike; rather another round with other seeds
 FIRST_OVERHEAD_S: Final = 4.0  # before anything has been measured
 
 
@@ -48,46 +49,54 @@ def chosen(names: Iterable[str]) -> list[Fault]:
 
 
 def stages(
-    faults: Sequence[Fault], sizes: Sequence[int], seed: int, seconds: float
+    faults: Sequence[Fault], sizes: Sequence[int], seed: int, seconds: float, *, mix: bool = False
 ) -> list[Planned]:
     """Every fault on clusters of every size in which it makes sense, shuffled.
 
-    In as many rounds as the time has room for; each round has a seed of its own.
+    With `mix`, faults that go together share a stage. In as many rounds as the time has room
+    for; each round has a seed of its own.
     """
     pairs = [
         (fault, size)
-        for fault in faults
         for size in sizes
+        for fault in (mixed(faults, size) if mix else faults)
         if size >= fault.smallest and (size > 1 or fault.row in ALONE_ROWS)
     ]
-    rounds = max(1, round(seconds / (max(1, len(pairs)) * (MAX_LOAD_S + FIRST_OVERHEAD_S))))
+    strikes = sum(_weight(fault) for fault, _ in pairs)
+    longest_s = strikes * MAX_STRIKE_S + len(pairs) * FIRST_OVERHEAD_S
+    rounds = max(1, round(seconds / max(1.0, longest_s)))
     found = []
     for number in range(rounds):
-        mixed = [Planned(fault, size, seed + number) for fault, size in pairs]
-        random.Random(f"{seed + number}/order").shuffle(mixed)
-        found += mixed
+        order = [Planned(fault, size, seed + number) for fault, size in pairs]
+        random.Random(f"{seed + number}/order").shuffle(order)
+        found += order
     return found
+
+
+def _weight(fault: Fault) -> int:
+    """How much of the time a stage needs: a strike of each of its kinds, and one more."""
+    return len(parts_of(fault)) + 1
 
 
 class Budget:
     """How long the load of the next stage may last."""
 
-    def __init__(self, seconds: float, count: int) -> None:
+    def __init__(self, seconds: float, planned: Iterable[Planned]) -> None:
         self._ends_s = time.monotonic() + seconds
-        self._left = count
+        self._weights = [_weight(one.fault) for one in planned]
         self._overheads_s = [FIRST_OVERHEAD_S]
 
     def next_s(self) -> float:
-        """Seconds of load for the next stage, if all that are left take as long."""
+        """Seconds of load for the next stage, so that there is enough left for all behind it."""
+        if not self._weights:
+            return MIN_LOAD_S
         left_s = max(0.0, self._ends_s - time.monotonic())
         overhead_s = sum(self._overheads_s) / len(self._overheads_s)
-        return min(MAX_LOAD_S, max(MIN_LOAD_S, left_s / max(1, self._left) - overhead_s))
+        load_s = max(0.0, left_s - overhead_s * len(self._weights))
+        share = self._weights[0] / sum(self._weights)
+        return max(MIN_LOAD_S, min(load_s * share, MAX_STRIKE_S * self._weights[0]))
 
     def done(self, load_s: float, seconds: float) -> None:
-        """A stage with so much load has taken so long."""
-        self._left -= 1
+        """The next stage was given so much load and has taken so long."""
+        del self._weights[0]
         self._overheads_s.append(max(0.0, seconds - load_s))
-
-    def skipped(self) -> None:
-        """A stage cannot run: its time goes to the others."""
-        self._left -= 1

@@ -73,7 +73,7 @@ def _run_all(planned: Sequence[Planned], options: Options, run: Runner, campaign
             job = Job(one.fault, one.members, one.seed, 0.0)
             campaign.stages.append(skipped(job, reasons[one.fault.name]))
             print(line(campaign.stages[-1]), flush=True)
-    budget = Budget(options.seconds, len(able))
+    budget = Budget(options.seconds, able)
     for number, one in enumerate(able):
         load_s = options.stage_seconds or budget.next_s()
         job = Job(one.fault, one.members, one.seed, load_s, options.mutant)

@@ -19,6 +19,7 @@ from jepsen_like.campaign.evidence import evidence_of
 from jepsen_like.campaign.trial import Job, Trial
 from jepsen_like.campaign.verdicts import HARNESS_LOG, all_verdicts
 from jepsen_like.check import records
+from jepsen_like.faults.mix import Mix, parts_of
 from jepsen_like.report.result import FAILED, PASSED, SKIPPED, UNKNOWN, Stage, Verdict
 
 COMMAND: Final = "python -m jepsen_like run"
@@ -65,7 +66,9 @@ def skipped(job: Job, reason: str) -> Stage:
 def again(job: Job) -> str:
     """The command that repeats a stage."""
     words = [
-        *("--fault", job.fault.name, "--members", str(job.members), "--seed", str(job.seed)),
+        *("--fault", *(part.name for part in parts_of(job.fault))),
+        *(("--mix",) if isinstance(job.fault, Mix) else ()),
+        *("--members", str(job.members), "--seed", str(job.seed)),
         *("--seconds", f"{job.seconds:.0f}"),
         *(("--mutant", job.mutant) if job.mutant else ()),
     ]

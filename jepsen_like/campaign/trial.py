@@ -23,6 +23,7 @@ from jepsen_like.base import Violation
 from jepsen_like.campaign.ground import Ground
 from jepsen_like.campaign.settle import Settling, Shown
 from jepsen_like.faults.fault import Fault
+from jepsen_like.faults.mix import parts_of
 from jepsen_like.faults.processes import restore
 from jepsen_like.procs.clients import Client, Recorder
 from jepsen_like.procs.fleet import Fleet
@@ -107,6 +108,8 @@ class Trial:
         self._directory = directory
         self._follow: set[asyncio.Task[None]] = set()
         self._pauses = self._rng("pauses")
+        self._deck: list[Fault] = []
+        self._struck = 0
 
     async def execute(self) -> None:
         """From the first start to the last answer. Raises Violation, in a group maybe."""
@@ -198,7 +201,8 @@ class Trial:
     async def strikes(self) -> None:
         """As many as there is time for. Raises Violation."""
         await self._pause(self._pauses.uniform(*FIRST_S))
-        while self.ground.left_s > 0 or not self.ground.strikes:
+        least = len(parts_of(self.job.fault))
+        while self.ground.left_s > 0 or self._struck < least:
             began_s = self.ground.now_s
             await self.strike()
             await self.heal()
@@ -211,13 +215,22 @@ class Trial:
     async def strike(self) -> None:
         """Once, however long it takes. Raises Violation."""
         began_s = self.ground.now_s
-        strike = Strike(began_s, began_s, self.job.fault.name)
+        fault = self._drawn()
+        strike = Strike(began_s, began_s, fault.name)
         self.ground.strikes.append(strike)
+        self._struck += 1
         try:
             async with asyncio.timeout(STRIKE_LIMIT_S):
-                await self.job.fault.strike(self.ground)
+                await fault.strike(self.ground)
         finally:
             strike.until_s = self.ground.now_s
+
+    def _drawn(self) -> Fault:
+        """Of a mix each in turn, in an order that is drawn anew each time round."""
+        if not self._deck:
+            self._deck = list(parts_of(self.job.fault))
+            self._pauses.shuffle(self._deck)
+        return self._deck.pop()
 
     async def heal(self) -> None:
         """Leave nothing of a strike in force."""

@@ -11,6 +11,7 @@ from jepsen_like.campaign import command, runner
 from jepsen_like.campaign.plan import Budget, Planned, UnknownFaultError, chosen, stages
 from jepsen_like.campaign.trial import Job
 from jepsen_like.faults.matrix import ROWS
+from jepsen_like.faults.mix import mixed, parts_of
 from jepsen_like.faults.registry import BY_NAME, FAULTS
 from jepsen_like.report.result import FAILED, PASSED, SKIPPED, UNKNOWN, Stage, load
 from tests.campaign.faults import FakeFault
@@ -91,7 +92,7 @@ def test_every_fault_meets_every_size_in_an_order_of_the_seed() -> None:
     many = [FakeFault(str(number)) for number in range(20)]
     orders = {tuple(one.fault.name for one in stages(many, (3,), seed, 10.0)) for seed in (1, 2)}
     assert len(orders) == 2
-    twice = stages(faults, (3,), 9, 400.0)
+    twice = stages(faults, (3,), 9, 240.0)
     assert sorted({one.seed for one in twice}) == [9, 10]
 
 
@@ -102,12 +103,31 @@ def test_a_cluster_of_one_only_where_it_can_lose_something() -> None:
 
 
 def test_the_time_is_shared_out_anew() -> None:
-    budget = Budget(100.0, 10)
+    several = planned(*(FakeFault(str(number)) for number in range(10)))
+    budget = Budget(100.0, several)
     assert 5.0 <= budget.next_s() <= 10.0
     for _ in range(9):
-        budget.skipped()
-    assert budget.next_s() > 80.0
-    assert Budget(0.0, 10).next_s() == 5.0  # never so short that it proves nothing
+        budget.done(2.0, 2.0)  # that was quick
+    assert budget.next_s() > 50.0
+    assert Budget(0.0, several).next_s() == 5.0  # never so short that it proves nothing
+
+
+def test_kinds_of_one_fault_share_a_stage() -> None:
+    faults = [FakeFault("a"), FakeFault("b"), FakeFault("c", lacks="it"), FakeFault("d", row=2)]
+    found = mixed(faults, 3)
+    assert [[part.name for part in parts_of(fault)] for fault in found] == [
+        ["c"],
+        ["a", "b"],
+        ["d"],
+    ]
+    apart = stages(faults, (3, 5), 1, 10.0)
+    together = stages(faults, (3, 5), 1, 10.0, mix=True)
+    assert (len(apart), len(together)) == (8, 6)
+    for size in (3, 5):
+        names = [fault.name for fault in mixed(FAULTS, size)]
+        assert len(set(names)) == len(names)
+        struck = {part for fault in mixed(FAULTS, size) for part in parts_of(fault)}
+        assert len(struck) == sum(fault.smallest <= size for fault in FAULTS)
 
 
 def test_names_are_looked_up_and_guessed() -> None:
