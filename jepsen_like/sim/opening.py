@@ -1,7 +1,8 @@
 """How a simulated process finds or makes its data directory, as a production process does it.
 
-A member whose directory is empty asks the others whether it has taken part before. The first answer
-counts; if it is yes the member refuses to start, with the advice to add it as a new member.
+A member whose directory is empty asks the others whether it has taken part before. If so it
+refuses to start, with the advice to add it as a new member. Nobody can save those who empty a
+directory while no member can be reached that has seen it at work; here they wait for one.
 """
 
 from __future__ import annotations
@@ -29,19 +30,19 @@ def may_begin(member: Member) -> bool:
         return True
     world = member.world
     peers = [one for one in member.cluster.running() if _reachable(member, one)]
-    if not peers:
-        # Production would take itself for a founder after a while. Whoever empties a directory
-        # while nobody can be asked is on their own.
+    if not any(_knows(one, member.number) for one in peers):
         world.faults["empty directory, and nobody to ask"] += 1
         member.cluster.restart_later(member)
         return False
-    own = member.rng.choice(peers).replica.members.get(member.number)
-    if own is not None and not own.client_urls:
-        world.faults["empty directory accepted"] += 1
-        return True
     member.lost = True
     world.fault("empty directory refused", member.number)
     return False
+
+
+def _knows(peer: Member, number: int) -> bool:
+    """Whether the peer has seen it publish its client URLs, or be removed."""
+    own = peer.replica.members.get(number)
+    return own is None or bool(own.client_urls)
 
 
 def _reachable(member: Member, peer: Member) -> bool:
