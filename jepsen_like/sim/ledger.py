@@ -80,7 +80,7 @@ class Ledger:
         found.term, found.vote = recovered.hard_state.term, recovered.hard_state.vote
         found.snapshot = recovered.snapshot.index if recovered.snapshot is not None else 0
         found.log = {entry.index: entry.term for entry in recovered.entries}
-        if promises.known:
+        if promises.known and not member.rolled_back:
             candidates = [promises]
             if promises.pending is not None:
                 written = promises.copy()

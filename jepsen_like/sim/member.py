@@ -23,7 +23,7 @@ from jepsen_like.sim.diskqueue import DiskQueue
 from jepsen_like.sim.opening import CLUSTER_ID
 from jepsen_like.sim.snapshotting import Snapshots
 from jepsen_like.sim.transfer import Receiver
-from kvraft.errors import Corrupt, DiskFailed, DiskFull, StorageError
+from kvraft.errors import Corrupt, DataLost, DiskFailed, DiskFull, StorageError
 from kvraft.raft import invariants
 from kvraft.raft.core import Role
 from kvraft.raft.errors import ProposalRefused
@@ -223,9 +223,9 @@ class Member:
         except PowerCut:
             self._ended("killed at a disk call" if self.only_killed else "power cut at a disk call")
             self._stopped_at_call("at a disk call")
-        except AssertionError as error:
+        except DataLost as error:
             if not self.rolled_back:
-                raise
+                raise Violation(f"member {self.number}: {error}") from error
             self.world.fault("member with an old directory ended itself", self.number, str(error))
             self._ended("data lost")
             self.lost = True

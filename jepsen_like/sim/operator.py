@@ -208,9 +208,22 @@ class Operator:
             self._world.faults[f"membership change refused: {outcome.reason.name}"] += 1
         else:
             self._world.faults[f"membership changed: {change.kind.value}"] += 1
+            if change.kind is ChangeKind.REMOVE:
+                self._check_enough(change)
             if change.kind is ChangeKind.ADD and self.drawing:
                 assert outcome is not None
                 self._start_later(outcome.id)
+
+    def _check_enough(self, change: MemberChange) -> None:
+        """With strict checks a removal may not leave more voters unstarted than can be missed."""
+        cluster = self._cluster
+        leader = cluster.leader()
+        if not cluster.shape.strict_reconfig or leader is None:
+            return
+        voters = leader.replica.core.membership.voters
+        started = [one for one in voters if one in cluster.members]
+        if len(started) <= len(voters) // 2:
+            raise Violation(f"{change} was made, and of the voters {voters} only {started} exist")
 
     # --- processes ----------------------------------------------------------------------
 
