@@ -119,7 +119,8 @@ class Clocks:
         offset, rate = self._set.get(number, (0.0, 1.0))
         path = self._path(number)
         fresh = path.with_suffix(".new")
-        fresh.write_text(f"{offset:+.3f} x{rate:.6f}\n", "ascii")  # without a rate the old one stays
+        # The rate as well: without one in the file, a former one would stay.
+        fresh.write_text(f"{offset:+.3f} x{rate:.6f}\n", "ascii")
         fresh.replace(path)  # nobody reads half of it
 
     def _path(self, number: int) -> Path:
