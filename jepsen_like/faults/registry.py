@@ -16,6 +16,7 @@ from jepsen_like.faults import (
     partition,
     power,
     processes,
+    strangers,
     wirefaults,
 )
 from jepsen_like.faults.fault import Arena, Fault, Setting
@@ -59,6 +60,7 @@ FAULTS: Final[tuple[Fault, ...]] = tuple(
             *partition.FAULTS,
             *power.FAULTS,
             *processes.FAULTS,
+            *strangers.FAULTS,
             *wirefaults.FAULTS,
             UPGRADE,
         ),
