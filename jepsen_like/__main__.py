@@ -26,6 +26,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "mutants": ("jepsen_like.mutants.__main__", "plant known bugs, see that each is found"),
     "check": ("jepsen_like.check.command", "judge recorded histories again"),
     "fuzz": ("jepsen_like.fuzz.command", "damage and cut the power on a small log, everywhere"),
+    "control": ("jepsen_like.control.command", "the same on a real etcd, side by side"),
     "probe": ("jepsen_like.faults.probes", "what this machine allows"),
     "report": ("jepsen_like.report.command", "the result of a campaign as text and page"),
 }

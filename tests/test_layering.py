@@ -65,7 +65,7 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
         "kvraft.server.backup",
         "kvraft.storage",
     ),
-    "jepsen_like": ("kvraft", "benchmarks.members"),
+    "jepsen_like": ("kvraft", "benchmarks.members", "benchmarks.report"),
     "jepsen_like.base": (),
     # judges what it is given: simulated clusters, real processes, a real etcd
     "jepsen_like.check": (
