@@ -41,7 +41,7 @@ class Blocked:
         seconds = SHORTEST_S * (LONGEST_S / SHORTEST_S) ** arena.rng.random()
         numbers = await self.victims(arena)
         for number in numbers:
-            await steps.told(partial(arena.fleet.control(number).block, seconds))
+            await steps.told(arena, number, partial(arena.fleet.control(number).block, seconds))
         arena.note(f"blocked for {seconds:.1f} s")
         await asyncio.sleep(seconds)
         await steps.progress(arena)
@@ -81,7 +81,7 @@ class StandsStill:
         number = await steps.a_leader(arena) if rng.random() < 0.5 else arena.fleet.pick(rng)
         seconds = rng.uniform(0.1, 3.0)
         arm = arena.fleet.control(number).arm
-        await steps.told(partial(arm, rng.choice(self.points), "sleep", 1, seconds))
+        await steps.told(arena, number, partial(arm, rng.choice(self.points), "sleep", 1, seconds))
         await asyncio.sleep(seconds)
         await steps.progress(arena)
 

@@ -56,7 +56,7 @@ class SyncFails:
             tell = partial(control.arm, self.point, "error", rng.randint(1, 3))
         else:
             tell = partial(control.disk, failing_syncs=1)
-        await steps.told(tell)
+        await steps.told(arena, number, tell)
         await steps.ended(arena, number, (FAILED,), steps.END_S)
         check_message(arena, number)
         await steps.start_again(arena, [number])
@@ -126,7 +126,9 @@ class Misbehaves:
         delay_s = 0.1 * 100 ** rng.random() if self.slow else 0.0
         for number in numbers:
             disk = arena.fleet.control(number).disk
-            await steps.told(partial(disk, sync_delay_s=delay_s, short_writes=not self.slow))
+            await steps.told(
+                arena, number, partial(disk, sync_delay_s=delay_s, short_writes=not self.slow)
+            )
         if self.slow:
             arena.note(f"each sync takes {delay_s:.1f} s")
         await asyncio.sleep(min(5.0, rng.uniform(1.0, 2.0) + delay_s))
@@ -170,7 +172,9 @@ class RunsFull:
             if self.real:
                 await asyncio.to_thread(fill, self._ballast(arena, number))
             else:
-                await steps.told(partial(arena.fleet.control(number).disk, full=True))
+                await steps.told(
+                    arena, number, partial(arena.fleet.control(number).disk, full=True)
+                )
         await asyncio.sleep(arena.rng.uniform(0.5, 3.0))
         for number in numbers:
             await self._still_reads(arena, number)

@@ -158,7 +158,7 @@ class KilledAtPoints:
     async def _arm(self, arena: Arena, number: int, point: str, after: int) -> None:
         arena.fleet.may_end[number] = f"killed {point}"  # which may be at once
         arm = arena.fleet.control(number).arm
-        await steps.told(partial(arm, point, "kill", after))
+        await steps.told(arena, number, partial(arm, point, "kill", after))
 
     async def heal(self, arena: Arena) -> None:
         """See `Fault.heal`."""

@@ -79,7 +79,7 @@ async def cut(arena: Arena, numbers: list[int], mode: str) -> None:
     for number in numbers:
         arena.fleet.may_end[number] = "power cut"
         power_cut = arena.fleet.control(number).power_cut
-        calls.append(steps.told(partial(power_cut, mode, arena.rng.getrandbits(32))))
+        calls.append(steps.told(arena, number, partial(power_cut, mode, arena.rng.getrandbits(32))))
     await asyncio.gather(*calls)
     for number in numbers:
         await steps.ended(arena, number, (steps.KILLED,), steps.END_S)
@@ -133,9 +133,9 @@ class CutBetweenSteps:
         control = fleet.control(number)
         point, mode = rng.choice(MOMENTS), rng.choice(("nothing", "some", "torn"))
         after = rng.randint(1, 4)
-        await steps.told(partial(control.arm, point, "power", after, mode=mode))
+        await steps.told(arena, number, partial(control.arm, point, "power", after, mode=mode))
         if await fleet.ended(number, 3.0) is None:
-            await steps.told(control.disarm)
+            await steps.told(arena, number, control.disarm)
             await cut(arena, [number], mode)
             arena.note(f"{point} was not reached")
         await steps.start_again(arena, [number])

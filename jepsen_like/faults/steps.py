@@ -38,18 +38,27 @@ async def progress(arena: Arena, writes: int = 1) -> None:
     await until("acknowledged writes", lambda: arena.acknowledged >= goal, PROGRESS_S)
 
 
-async def told(call: Callable[[], Awaitable[None]]) -> None:
-    """Tell a harness something; it may still be starting. Raises Violation if it never hears."""
+async def told(arena: Arena, number: int, call: Callable[[], Awaitable[None]]) -> bool:
+    """Tell the harness of a member something; it may still be starting.
+
+    False if the member has ended, or ends while it is told. Raises Violation if it never hears, or
+    had no reason to end.
+    """
     deadline = time.monotonic() + REACH_S
     while True:
+        arena.fleet.check_alive()
+        if number not in arena.fleet.running():
+            return False
         try:
             await call()
         except (FileNotFoundError, ConnectionRefusedError) as error:
             if time.monotonic() > deadline:
                 raise Violation(f"a harness does not listen: {error}") from error
             await asyncio.sleep(POLL_S)
+        except (ConnectionResetError, BrokenPipeError, asyncio.IncompleteReadError):
+            return False
         else:
-            return
+            return True
 
 
 async def ended(arena: Arena, number: int, statuses: tuple[int, ...], within_s: float) -> None:
@@ -114,6 +123,6 @@ async def calm(arena: Arena) -> None:
     """Disarm and mend whatever still listens."""
     for number in arena.fleet.running():
         control = arena.fleet.control(number)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             await control.disarm()
             await control.disk(sync_delay_s=0.0, failing_syncs=0, full=False, short_writes=False)
