@@ -23,7 +23,7 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "sim": ("jepsen_like.sim.many", "simulate whole clusters, many seeds"),
     "replay": ("jepsen_like.sim.replay", "show a simulated run, as text or as a page"),
     "shrink": ("jepsen_like.sim.shrinking", "make a failing simulated run short"),
-    "mutants": ("jepsen_like.mutants.__main__", "plant known bugs, see that each is found"),
+    "mutants": ("jepsen_like.mutants.command", "plant known bugs, see that each is caught"),
     "check": ("jepsen_like.check.command", "judge recorded histories again"),
     "fuzz": ("jepsen_like.fuzz.command", "damage and cut the power on a small log, everywhere"),
     "control": ("jepsen_like.control.command", "the same on a real etcd, side by side"),

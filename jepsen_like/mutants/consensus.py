@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from jepsen_like.mutants.mutant import Case, Mutant, Patch, Simulated, scenario
+from jepsen_like.mutants.mutant import Case, Mutant, Patch, Simulated, Staged, scenario
 from jepsen_like.mutants.shapes import CUTS, ROUGH
 from kvraft.raft import election, replication
 from kvraft.raft.core import RaftCore
@@ -166,6 +166,7 @@ MUTANTS: Final = (
                 ),
                 "Violation: (member 1 (applies|recovered less)|answered, yet in no log)",
             ),
+            Staged("power cut of one", 1, "the model says|no order|acknowledged|began after"),
         ),
     ),
     Mutant(

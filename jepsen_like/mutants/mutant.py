@@ -40,7 +40,18 @@ class Case(NamedTuple):
     """The core's own invariants are off: what catches the mistake is what it does to others."""
 
 
-NamedRun = Simulated | Case
+class Staged(NamedTuple):
+    """A stage of the campaign on real processes."""
+
+    fault: str
+    members: int
+    expects: str
+    """A pattern that the reason of the stage's verdict must contain."""
+    seconds: float = 10.0
+    """Of load."""
+
+
+NamedRun = Simulated | Case | Staged
 
 
 class Mutant(NamedTuple):

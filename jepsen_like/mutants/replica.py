@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from jepsen_like.mutants.mutant import Case, Mutant, Patch, Simulated
+from jepsen_like.mutants.mutant import Case, Mutant, Patch, Simulated, Staged
 from jepsen_like.mutants.shapes import ROUGH
 from kvraft.raft.core import RaftCore
 from kvraft.raft.entry import EntryKind
@@ -77,7 +77,11 @@ def _serve_while_replaying() -> list[Patch]:
 MUTANTS: Final = (
     Mutant(
         "local read as quorum read", "quorum=true is served from the local state.", "section 5",
-        _local_read_as_quorum_read, (Simulated(ROUGH, "comes before it"),),
+        _local_read_as_quorum_read,
+        (
+            Simulated(ROUGH, "comes before it"),
+            Staged("pause the leader", 3, "comes before it"),
+        ),
     ),
     Mutant(
         "apply twice", "An entry is applied twice at a change of leader.", "", _apply_twice,
@@ -108,8 +112,7 @@ MUTANTS: Final = (
             Simulated(
                 ROUGH._replace(faults=("wall jump", "kill leader")),
                 r"expired (after|\d+\.\d+ s late)",
-            ),
-        ),
+            ),),
     ),
     Mutant(
         "serve while replaying", "A restarted member serves before it has applied what it knew.",

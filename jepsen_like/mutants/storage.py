@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from jepsen_like.member.lossy import LossyFiles
-from jepsen_like.mutants.mutant import Case, Mutant, Patch, Simulated, power_cuts
+from jepsen_like.mutants.mutant import Case, Mutant, Patch, Simulated, Staged, power_cuts
 from jepsen_like.mutants.shapes import ROUGH
 from jepsen_like.sim.disk import DiskFiles
 from kvraft.errors import Corrupt
@@ -131,7 +131,10 @@ MUTANTS: Final = (
     ),
     Mutant(
         "no sync", "Files are never synced.", "section 5", _no_sync,
-        (Simulated(ROUGH, "refuses its undamaged disk|recovered less"),),
+        (
+            Simulated(ROUGH, "refuses its undamaged disk|recovered less"),
+            Staged("power cut of everybody", 3, "nothing was changed|^(order|replay|reads): "),
+        ),
     ),
     Mutant(
         "no directory sync", "New names are never synced.", "", _no_directory_sync,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from jepsen_like.mutants.mutant import Case, Mutant, Patch, Simulated
+from jepsen_like.mutants.mutant import Case, Mutant, Patch, Simulated, Staged
 from jepsen_like.mutants.shapes import ROUGH
 from kvraft.limits import HISTORY_EVENTS, WATCH_QUEUE
 from kvraft.store.store import Restorer, Store
@@ -76,6 +76,7 @@ MUTANTS: Final = (
                 ),
                 "delivered index .* owed is|was never delivered",
             ),
+            Staged("pause one", 3, "left out|was never delivered|owed is"),
         ),
     ),
     Mutant(

@@ -20,11 +20,20 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Final, NamedTuple
 
-from jepsen_like.mutants.mutant import ROOT, Case, Mutant, NamedRun, Patch, Simulated, planted
+from jepsen_like.mutants.mutant import (
+    ROOT,
+    Case,
+    Mutant,
+    NamedRun,
+    Patch,
+    Simulated,
+    Staged,
+    planted,
+)
 from jepsen_like.sim.run import Run
 from kvraft.raft import invariants
 
-RUN_LIMIT_S: Final = 120  # a mistake may send a run into an endless circle
+RUN_LIMIT_S: Final = 300  # a mistake may send a run into an endless circle
 VERDICTS: Final = (
     "Violation", "InvariantViolation", "AssertionError", "Corrupt", "DiskFailed", "Failed",
 )  # fmt: skip
@@ -45,15 +54,18 @@ class TooLong(Exception):
     """A run did not end."""
 
 
-def hunt(mutant: Mutant) -> list[Finding]:
-    """All named runs of one mutant."""
-    return [_judge(mutant, run) for run in mutant.caught_by]
+def hunt(mutant: Mutant, *, on_processes: bool = False) -> list[Finding]:
+    """All named runs of one mutant: those in this process, or those on real ones."""
+    runs = [run for run in mutant.caught_by if isinstance(run, Staged) == on_processes]
+    return [_judge(mutant, run) for run in runs]
 
 
 def describe(run: NamedRun) -> str:
     """What a reader needs to find the run."""
     if isinstance(run, Simulated):
         return "simulator"
+    if isinstance(run, Staged):
+        return f"real processes: {run.fault}, {run.members} members"
     path, _, function = run.test.partition("::")
     values = ", ".join(str(argument) for argument in run.arguments)
     if function == "test_scenario":
@@ -67,6 +79,8 @@ def _judge(mutant: Mutant, run: NamedRun) -> Finding:
         with _limited():
             if isinstance(run, Simulated):
                 where, caught, verdict = _simulate(mutant.patches, run)
+            elif isinstance(run, Staged):
+                where, caught, verdict = _stage(mutant, run)
             else:
                 where, caught, verdict = _call(mutant.patches, run)
     except TooLong:
@@ -88,6 +102,12 @@ def _limited() -> Iterator[None]:
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
+
+
+def _stage(mutant: Mutant, run: Staged) -> tuple[str, bool, str]:
+    from jepsen_like.mutants import processes  # much to import, and seldom wanted
+
+    return processes.try_stage(mutant, run)
 
 
 # --- the simulator ---------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from jepsen_like.mutants import trial
-from jepsen_like.mutants.__main__ import main
+from jepsen_like.mutants.command import main
 from jepsen_like.mutants.mutant import Case, Mutant, Simulated, planted
 from jepsen_like.mutants.registry import MUTANTS, by_name
 from jepsen_like.sim.shape import Shape
