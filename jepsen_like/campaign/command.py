@@ -14,6 +14,7 @@ from typing import Final
 from jepsen_like.campaign import plan, runner
 from jepsen_like.faults.matrix import ROWS
 from jepsen_like.faults.registry import FAULTS
+from jepsen_like.mutants.registry import MUTANTS
 from kvraft import __version__
 
 DEFAULT_MINUTES: Final = 30.0
@@ -63,8 +64,10 @@ def run(options: argparse.Namespace) -> int:
         return list_faults()
     try:
         faults = plan.chosen(name for names in options.fault for name in names)
-    except plan.UnknownFaultError as error:
-        print(f"{error}; see --list", file=sys.stderr)
+        if options.mutant:
+            plan.known("mutant", options.mutant, [mutant.name for mutant in MUTANTS])
+    except plan.UnknownNameError as error:
+        print(f"{error}; --list and `mutants --list` name them all", file=sys.stderr)
         return WRONG_USE
     seed = random.SystemRandom().randrange(1 << 32) if options.seed is None else options.seed
     sizes = [size for sizes in options.members for size in sizes] or list(plan.SIZES)

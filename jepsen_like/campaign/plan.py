@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import random
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Final, NamedTuple
 
 from jepsen_like.faults.fault import Fault
@@ -32,20 +32,25 @@ class Planned(NamedTuple):
     seed: int
 
 
-class UnknownFaultError(ValueError):
-    """No fault has this name."""
+class UnknownNameError(ValueError):
+    """Nothing has this name; the text says what may have been meant."""
 
 
 def chosen(names: Iterable[str]) -> list[Fault]:
-    """The faults of these names, all of them if there are none. Raises UnknownFaultError."""
+    """The faults of these names, all of them if there are none. Raises UnknownNameError."""
     found = []
     for name in names:
-        if name not in BY_NAME:
-            near = difflib.get_close_matches(name, BY_NAME, n=3, cutoff=0.4)
-            hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-            raise UnknownFaultError(f"no fault is called {name!r}{hint}")
+        known("fault", name, BY_NAME)
         found.append(BY_NAME[name])
     return found or list(FAULTS)
+
+
+def known(what: str, name: str, names: Collection[str]) -> None:
+    """Raises UnknownNameError if it is not one of these, with what may have been meant."""
+    if name not in names:
+        near = difflib.get_close_matches(name, names, n=3, cutoff=0.4)
+        hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+        raise UnknownNameError(f"no {what} is called {name!r}{hint}")
 
 
 def stages(

@@ -24,6 +24,7 @@ from kvraft import __version__
 RESULT: Final = "campaign.json"
 PAGE: Final = "report.html"
 STAGES: Final = "stages"
+MAX_REASON_CHARS: Final = 600  # on the terminal; all of it is in the result
 BAR_WIDTH: Final = 24
 REDRAW_S: Final = 0.5
 STATUSES: Final = {PASSED: 0, FAILED: 1, UNKNOWN: 3}
@@ -109,7 +110,10 @@ def line(stage: Stage) -> str:
 def _explanation(stage: Stage) -> list[str]:
     if stage.verdict == PASSED:
         return []
-    return [stage.reason, f"kept: {stage.kept}", f"again: {stage.again}"]
+    reason = stage.reason
+    if len(reason) > MAX_REASON_CHARS:
+        reason = reason[:MAX_REASON_CHARS] + " ..."
+    return [reason, f"kept: {stage.kept}", f"again: {stage.again}"]
 
 
 def summary(campaign: Campaign) -> list[str]:

@@ -194,8 +194,14 @@ async def _never_started(scene: Scene) -> None:
 
 
 async def _too_few_left(scene: Scene) -> None:
-    """With the smallest majority up, removing one of those would end it: that is refused."""
+    """With the smallest majority up, removing one of those would end it: that is refused.
+
+    An even number of members has one more up than an odd number needs after the removal.
+    """
     fleet = scene.fleet
+    if fleet.size % 2 == 0:
+        await scene.remove(scene.somebody())
+        await scene.calm()
     down = scene.rng.sample(fleet.numbers(), (fleet.size - 1) // 2)
     await fleet.kill(down)
     up = [number for number in fleet.numbers() if number not in down]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from jepsen_like.campaign import command, runner
-from jepsen_like.campaign.plan import Budget, Planned, UnknownFaultError, chosen, stages
+from jepsen_like.campaign.plan import Budget, Planned, UnknownNameError, chosen, stages
 from jepsen_like.campaign.trial import Job
 from jepsen_like.faults.matrix import ROWS
 from jepsen_like.faults.mix import mixed, parts_of
@@ -133,7 +133,7 @@ def test_kinds_of_one_fault_share_a_stage() -> None:
 def test_names_are_looked_up_and_guessed() -> None:
     assert [fault.name for fault in chosen(["kill one"])] == ["kill one"]
     assert chosen([]) == list(FAULTS)
-    with pytest.raises(UnknownFaultError, match="did you mean 'kill the leader'"):
+    with pytest.raises(UnknownNameError, match="did you mean 'kill the leader'"):
         chosen(["kill leader"])
 
 
