@@ -21,7 +21,7 @@ from typing import Final
 from jepsen_like.base import SECOND_NS
 from jepsen_like.sim.faults import ACTS
 from jepsen_like.sim.operator import NAMES
-from jepsen_like.sim.run import Run, Verdict
+from jepsen_like.sim.run import Run, Verdict, drawn
 
 DEFAULT_RUNS: Final = 2000
 COMMAND: Final = "python -m jepsen_like.sim"
@@ -66,10 +66,7 @@ def run(options: argparse.Namespace) -> int:
 
 def run_one(safety_ms: int | None, seed: int) -> Verdict:
     """One seed, with its own shape but for the length."""
-    one = Run(seed)
-    if safety_ms is not None:
-        one = Run(seed, one.shape._replace(safety_ms=safety_ms))
-    return one.execute()
+    return drawn(seed, safety_ms).execute()
 
 
 def run_all(seeds: Iterable[int], jobs: int, safety_ms: int | None = None) -> Iterator[Verdict]:
@@ -163,7 +160,10 @@ def report_failure(verdict: Verdict, safety_ms: int | None) -> None:
     for line in verdict.trace:
         print("   ", line)
     length = "" if safety_ms is None else f" --safety-ms {safety_ms}"
-    print(f"again: {COMMAND} --seed {verdict.seed}{length}", flush=True)
+    seed = f"--seed {verdict.seed}{length}"
+    print(f"again: {COMMAND} {seed}")
+    print(f"see: python -m jepsen_like replay {seed} --html seed-{verdict.seed}.html")
+    print(f"shrink: python -m jepsen_like shrink {seed} -o seed-{verdict.seed}.json", flush=True)
 
 
 def commit() -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from jepsen_like.base import MILLISECOND_NS
 from jepsen_like.sim import page, scenario
-from jepsen_like.sim.run import Run
+from jepsen_like.sim.run import Run, drawn
 from jepsen_like.sim.timeline import KINDS, Timeline, Wanted, lines, record, render
 
 
@@ -20,6 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     parser.add_argument("scenario", nargs="?", type=Path, help="a scenario file")
     parser.add_argument("--seed", type=int, help="or the number of a run")
+    parser.add_argument("--safety-ms", type=int, help="of a seed: how long things break")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with a time slider")
     parser.add_argument("--text", action="store_true", help="print all that happens, in order")
     parser.add_argument("--from-ms", type=float, default=0.0, help="text: virtual time to begin at")
@@ -60,7 +61,9 @@ def run(options: argparse.Namespace) -> int:
 def _prepare(options: argparse.Namespace) -> tuple[Run, str]:
     if options.scenario is not None:
         return scenario.load(options.scenario).prepare(), scenario.replay_command(options.scenario)
-    return Run(options.seed), f"python -m jepsen_like replay --seed {options.seed}"
+    length = "" if options.safety_ms is None else f" --safety-ms {options.safety_ms}"
+    command = f"python -m jepsen_like replay --seed {options.seed}{length}"
+    return drawn(options.seed, options.safety_ms), command
 
 
 def _wanted(options: argparse.Namespace, timeline: Timeline) -> Wanted:

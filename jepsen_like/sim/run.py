@@ -209,3 +209,9 @@ class Run:
 def run_seed(seed: int, shape: Shape | None = None) -> Verdict:
     """One run."""
     return Run(seed, shape).execute()
+
+
+def drawn(seed: int, safety_ms: int | None = None) -> Run:
+    """A run with the shape that its seed draws, but for the length if one is given."""
+    run = Run(seed)
+    return run if safety_ms is None else Run(seed, run.shape._replace(safety_ms=safety_ms))

@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 from jepsen_like.sim import scenario, shrink
-from jepsen_like.sim.run import Run
+from jepsen_like.sim.many import few_collections
+from jepsen_like.sim.run import drawn
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,6 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     bounds = shrink.BOUNDS
     parser.add_argument("scenario", nargs="?", type=Path, help="a scenario file to shrink further")
     parser.add_argument("--seed", type=int, help="or the number of a run that fails")
+    parser.add_argument("--safety-ms", type=int, help="of a seed: how long things break")
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
     parser.add_argument(
         "--max-runs", type=int, default=bounds.runs, help="stop after so many (%(default)s)"
@@ -33,12 +35,13 @@ def run(options: argparse.Namespace) -> int:
         print("say either --seed N or a scenario file", file=sys.stderr)
         return 2
     try:
-        if options.scenario is not None:
-            found = scenario.load(options.scenario)
-        else:
-            found = shrink.of_seed(Run(options.seed))
-        bounds = shrink.Bounds(options.max_runs, options.max_seconds)
-        short = shrink.shrink(found, bounds, _show if sys.stderr.isatty() else None)
+        with few_collections():
+            if options.scenario is not None:
+                found = scenario.load(options.scenario)
+            else:
+                found = shrink.of_seed(drawn(options.seed, options.safety_ms))
+            bounds = shrink.Bounds(options.max_runs, options.max_seconds)
+            short = shrink.shrink(found, bounds, _show if sys.stderr.isatty() else None)
     except (OSError, scenario.Malformed) as error:
         print(error, file=sys.stderr)
         return 2

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from jepsen_like.mutants.mutant import Simulated
+from jepsen_like.mutants.mutant import planted as mutated
+from jepsen_like.mutants.registry import by_name
 from jepsen_like.sim import shrinking
 from jepsen_like.sim.disk import DiskFiles
 from jepsen_like.sim.run import Run
@@ -120,3 +123,27 @@ def test_the_command_writes_a_file_and_says_how_to_see_it(
 )  # fmt: skip
 def test_the_kind_of_a_failure(failure: str, kind: str) -> None:
     assert kind_of(failure) == kind
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name",
+    [
+        "answer before sync", "skip the own-term commit rule", "two votes", "vote not persisted",
+        "membership change before own-term commit", "local read as quorum read",
+    ],
+)  # fmt: skip
+def test_known_mutants_come_down_to_little(name: str) -> None:
+    mutant = by_name(name)
+    runs = next(run for run in mutant.caught_by if isinstance(run, Simulated))
+    with mutated(mutant.patches):
+        for seed in range(1, runs.seeds + 1):
+            try:
+                long = of_seed(Run(seed, runs.shape))
+                break
+            except NoFailure:
+                continue
+        short = shrink(long, Bounds(runs=120, seconds=100.0))
+        assert kind_of(short.prepare().execute().failure) == long.fails
+    assert short.prepare().execute().failure == ""
+    assert len(short.actions) <= 5
