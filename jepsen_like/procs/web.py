@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Self
 from urllib.parse import urlencode
 
 CONNECT_TIMEOUT_S = 1.0
+SMALL_SEGMENT_BYTES = 536  # the kernel of the other end buffers in proportion to them
 LINE_BYTES = 1 << 20  # the longest line of an answer that is read at once
 
 # Whoever only waits never learns that the other end is gone if that word was lost on the way.
@@ -70,14 +71,10 @@ class Connection:
         """Connect to a host and port. Raises NotSentError."""
         try:
             async with asyncio.timeout(timeout_s):
-                reader, writer = await asyncio.open_connection(*address, limit=buffer_bytes)
+                link = await _connected(address, buffer_bytes)
+                reader, writer = await asyncio.open_connection(sock=link, limit=buffer_bytes)
         except (OSError, TimeoutError) as error:
             raise NotSentError(repr(error)) from error
-        link: socket.socket = writer.get_extra_info("socket")
-        for level, option, value in KEEPALIVE:
-            link.setsockopt(level, option, value)
-        if buffer_bytes < LINE_BYTES:
-            link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
         return cls(reader, writer, address[0])
 
     async def ask(
@@ -156,6 +153,23 @@ class Connection:
             if not size:
                 return
             yield data[:-2]
+
+
+async def _connected(address: Address, buffer_bytes: int) -> socket.socket:
+    """A connected socket. With a small buffer its other end cannot send far ahead either."""
+    link = socket.socket()
+    try:
+        link.setblocking(False)
+        for level, option, value in KEEPALIVE:
+            link.setsockopt(level, option, value)
+        if buffer_bytes < LINE_BYTES:
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
+            link.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, SMALL_SEGMENT_BYTES)
+        await asyncio.get_running_loop().sock_connect(link, address)
+    except BaseException:
+        link.close()
+        raise
+    return link
 
 
 async def once(address: Address, target: str, timeout_s: float) -> Answer:

@@ -20,9 +20,11 @@ from jepsen_like.procs.web import LINE_BYTES, BrokenError, Connection, NotSentEr
 from jepsen_like.workloads.workload import Context
 
 HEAD_TIMEOUT_S: Final = 5.0
-SLOW_BUFFER_BYTES: Final = 16_384
+SLOW_BUFFER_BYTES: Final = 4096
+THINKS_AFTER: Final = 5  # events of one watch, if it is slow
 RETRY_S: Final = (0.1, 0.8)
 ABANDONED_S: Final = (2.0, 8.0)
+POLL_S: Final = 0.1
 CLEARED: Final = 401
 
 
@@ -67,7 +69,7 @@ class Manner(NamedTuple):
     leaves: float = 0.0
     """How likely it leaves after an event, for another member."""
     slow_s: float = 0.0
-    """How long it thinks about each event."""
+    """How long it thinks in each watch, and takes no event meanwhile."""
     begins_now: bool = False
     """Asks for no index: what happens between its watches is lost on purpose."""
     abandons: bool = False
@@ -162,13 +164,22 @@ class Follower:
                 if hurry():
                     self._slow = False
                     return False  # what waits for it in small buffers would take too long
-                await asyncio.sleep(self._rng.uniform(0, 2 * self.manner.slow_s))
+                if len(watch.events) == THINKS_AFTER:
+                    await self._think(hurry)
             if watch.stream and self._rng.random() < self.manner.leaves:
                 return False
         if watch.stream or not watch.events:
             watch.ended = "overflow" if self.manner.slow_s and watch.events else "closed"
             return False
         return self._rng.random() >= self.manner.leaves
+
+    async def _think(self, hurry: Callable[[], bool]) -> None:
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + self._rng.uniform(0.7, 1.3) * self.manner.slow_s
+        while loop.time() < until_s:
+            if hurry():
+                return
+            await asyncio.sleep(POLL_S)
 
     def _refused(self, watch: Watch, document: dict[str, Any]) -> bool:
         watch.ended = "closed"

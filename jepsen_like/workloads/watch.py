@@ -29,10 +29,10 @@ QUIET_KEYS: Final = 20
 DIRECTORIES: Final = 4
 CROWD: Final = 200
 QUIET_WRITE: Final = 0.002  # how often a write goes to a quiet key
-LONG_WRITE: Final = 0.08  # how often a value is long, so that slow readers fall behind
-LONG_BYTES: Final = 8000
+LONG_WRITE: Final = 0.15  # how often a value is long, so that slow readers fall behind
+LONG_BYTES: Final = 16_000
 AHEAD: Final = 30
-SLOW_S: Final = 0.2
+SLOW_S: Final = 8.0  # long enough for a hundred events and what sockets hold
 LEAVES: Final = 0.05
 NEWS_LIMIT_S: Final = 30.0
 POLL_S: Final = 0.05
@@ -176,7 +176,8 @@ class WatchWork:
             return Request(Op.SET, b"%b/f%d" % (path, rng.randrange(3)), value)
         path = rng.choice(self._hot)
         if rng.random() < LONG_WRITE:
-            return Request(Op.SET, path, value.ljust(LONG_BYTES, b"."))
+            # always the same key, so that snapshots stay short
+            return Request(Op.SET, self._hot[0], value.ljust(LONG_BYTES, b"."))
         if kind < 0.2:
             return Request(Op.DELETE, path)
         if kind < 0.3:
