@@ -31,6 +31,8 @@ from kvraft.store.request import Op, Request
 ROOT: Final = b"/c"
 TIMEOUT_S: Final = 2.0
 REFUSED_PAUSE_S: Final = 0.02  # between attempts while nobody listens
+MOST_PATIENCE: Final = 16.0  # times its timeout that a client waits after many without an answer
+MOST_WAIT_S: Final = 3.0  # but no longer than this, or its timeout
 LAST_ANSWER_S: Final = 10.0  # an answer after all faults may be long, and the machine busy
 LAST_LIMIT_S: Final = 60.0  # until one of a series of attempts must have been answered
 
@@ -86,6 +88,7 @@ class Client:
         self._recorder = recorder
         self._rng = rng
         self._timeout_s = timeout_s
+        self._patience = 1.0  # times the timeout
         self._connection: Connection | None = None
         self._member = fleet.pick(rng)
         self._life = 0
@@ -183,7 +186,8 @@ class Client:
         try:
             connection = await self._connected()
             operation.member = self._life
-            answer = await connection.ask(*http, self._timeout_s)
+            wait_s = min(self._timeout_s * self._patience, max(self._timeout_s, MOST_WAIT_S))
+            answer = await connection.ask(*http, wait_s)
             document = answer.document()
             outcome = read_answer(operation, answer, document)
         except NotSentError:
@@ -195,7 +199,11 @@ class Client:
             outcome = Outcome.UNKNOWN
         self._recorder.end(operation, outcome)
         if outcome is Outcome.UNKNOWN:
+            # else a machine that is slow for a while works for clients only that have gone
+            self._patience = min(2 * self._patience, MOST_PATIENCE)
             self.leave()
+        else:
+            self._patience = max(self._patience / 2, 1.0)
         return operation, document
 
     async def _connected(self) -> Connection:

@@ -167,3 +167,16 @@ async def test_the_last_writes_are_repeated_with_new_values(
     async with server(lambda _: None) as member:
         with pytest.raises(Violation, match="no answer though all faults are over"):
             await client_of(member).last_read(KEY)
+
+
+async def test_whoever_gets_no_answer_waits_longer_for_the_next() -> None:
+    async with server(lambda _: b"") as member:
+        client = client_of(member, 0.02)
+        took_ms = []
+        for _ in range(3):
+            operation = await client.write(SET)
+            took_ms.append((operation.ended_ns - operation.invoked_ns) / 1e6)
+        client.leave()
+    assert took_ms[0] >= 20
+    assert took_ms[1] >= 40
+    assert took_ms[2] >= 80
