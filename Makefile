@@ -19,8 +19,8 @@ ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help venv run test fmt lint types layering unit test-slow scenarios conformance \
-        integration etcdctl-diff sim jepsen mutants crash changing rolling watching migrate bench recovery \
-        coldstart cover docs examples upgrade clean
+        integration etcdctl-diff sim jepsen mutants crash changing rolling watching migrate \
+        control bench recovery coldstart cover docs examples upgrade clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -105,6 +105,9 @@ migrate: $(READY) ## move from a real etcd to kvraft under load, compare (needs 
 
 coldstart: $(READY) ## how long one kvraftctl get takes, from fork to exit
 	@$(BIN)/python -m benchmarks.coldstart $(ARGS)
+
+control: $(READY) ## the harness on a real etcd and on kvraft: stale reads have to be found on both
+	@$(BIN)/python -m jepsen_like control $(ARGS)
 
 recovery: $(READY) ## how long writes stand still when the leader is killed, beside a real etcd
 	@$(BIN)/python -m benchmarks.recovery $(ARGS)

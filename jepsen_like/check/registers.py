@@ -10,8 +10,18 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Final
 
+from jepsen_like.base import Violation
 from jepsen_like.check.history import Operation, Outcome
-from jepsen_like.check.linear import BUDGET_STEPS, KEEP, Call, Keep, Needs, Result, search
+from jepsen_like.check.linear import (
+    BUDGET_STEPS,
+    KEEP,
+    Call,
+    Keep,
+    Needs,
+    Result,
+    Verdict,
+    search,
+)
 from kvraft.store.request import Op, Request
 
 if TYPE_CHECKING:
@@ -27,6 +37,13 @@ def judge_registers(
     """Search every register of the history. `local`: plain reads, too, as if they promised it."""
     found = registers_of(operations, local=local)
     return {path: search(calls, budget_steps) for path, calls in found.items()}
+
+
+def check_registers(operations: Iterable[Operation]) -> None:
+    """No register of the history may be without an order that explains it."""
+    for path, result in judge_registers(operations).items():
+        if result.verdict is not Verdict.LINEARIZABLE:
+            raise Violation(f"{path.decode()} is no register: {result.explanation}")
 
 
 def registers_of(

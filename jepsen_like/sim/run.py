@@ -199,6 +199,7 @@ class Run:
         promises.check_order(history.operations)
         promises.check_reads(history.operations, model)
         promises.check_local_reads(history.operations)
+        promises.check_registers(history.operations)
         promises.check_watches(history.watches, model)
         late_ns = SWEEP_NS + 3 * self.shape.tick_ns + COMMIT_NS
         promises.check_ttls(history.operations, cluster.agreed, self._healthy_ns, late_ns)

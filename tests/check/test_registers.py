@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
+from jepsen_like.base import Violation
 from jepsen_like.check.history import Operation, Outcome
 from jepsen_like.check.linear import KEEP, Needs, Verdict
-from jepsen_like.check.registers import judge_registers, registers_of
+from jepsen_like.check.registers import check_registers, judge_registers, registers_of
 from kvraft.store.request import Op, Request
 
 
@@ -86,5 +89,8 @@ def test_a_deleted_key_is_absent() -> None:
     told.write(Op.DELETE, b"/a").previous = (b"1", 1)
     told.read(b"/a", None)
     assert judge_registers(told.operations)[b"/a"].verdict is Verdict.LINEARIZABLE
+    check_registers(told.operations)
     told.read(b"/a", b"1")
     assert judge_registers(told.operations)[b"/a"].verdict is Verdict.VIOLATION
+    with pytest.raises(Violation, match="/a is no register: the longest explanation"):
+        check_registers(told.operations)
