@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from benchmarks.members import KVRAFT
 from jepsen_like.base import SECOND_NS
 from jepsen_like.check.evidence import Evidence, LastLook, Moment
 from jepsen_like.procs.clients import ROOT
@@ -30,7 +32,7 @@ def evidence_of(trial: Trial) -> Evidence:
         for strike in trial.ground.strikes
     ]
     return Evidence(
-        server=trial.job.kind[0],
+        server="kvraft" if trial.job.kind == KVRAFT else Path(trial.job.kind[0]).name,
         command=f"{trial.job.fault.name}, {trial.job.members} members, seed {trial.job.seed}",
         operations=history.operations,
         watches=history.watches,
