@@ -175,10 +175,12 @@ class RunsFull:
                 await steps.told(
                     arena, number, partial(arena.fleet.control(number).disk, full=True)
                 )
-        await asyncio.sleep(arena.rng.uniform(0.5, 3.0))
+        minority = len(numbers) <= (arena.fleet.size - 1) // 2
+        # While everybody is full nearly every answer is unknown, which proves little.
+        await asyncio.sleep(arena.rng.uniform(0.5, 3.0 if minority else 1.0))
         for number in numbers:
             await self._still_reads(arena, number)
-        if len(numbers) <= (arena.fleet.size - 1) // 2:
+        if minority:
             await steps.progress(arena)
         await self.heal(arena)
         await steps.progress(arena)
