@@ -79,6 +79,7 @@ class Member:
         self.paused = False
         self.slow_disk_ns = 0
         self.receivers: dict[int, Receiver] = {}
+        self.callers: set[int] = set()  # who has called this member in this life
         self.highest_term = 0
         self._unsaved: HardState | None = None
         self.comparing = Comparing(number, cluster.known, cluster.agreed)
@@ -117,6 +118,7 @@ class Member:
         self.wal_queue = DiskQueue(self)
         self.snapshot_queue = DiskQueue(self)
         self.receivers = {}
+        self.callers = set()
         self.snapshots = Snapshots(self)
         self._unsaved = None
         self._decoder = FrameDecoder(frame_from_wire)
@@ -289,6 +291,7 @@ class Member:
                 network.connected(self.number, number) and network.connected(number, self.number)
             ):
                 continue
+            peer.callers.add(self.number)
             if peer.replica.may_be_told_of_removal(self.number):
                 self._refused_by(number)
 

@@ -40,9 +40,9 @@ def may_begin(member: Member) -> bool:
 
 
 def _knows(peer: Member, number: int) -> bool:
-    """Whether the peer has seen it publish its client URLs, or be removed."""
+    """Whether the peer has seen it call, publish its client URLs, or be removed."""
     own = peer.replica.members.get(number)
-    return own is None or bool(own.client_urls)
+    return own is None or bool(own.client_urls) or number in peer.callers
 
 
 def _reachable(member: Member, peer: Member) -> bool:

@@ -60,6 +60,7 @@ class Operator:
         self.drawing = True  # else a script says which members are started
         self.changes: list[Change] = []
         self._urls = 100
+        self._never: set[int] = set()  # members that have been added, and are never started
         self._uncertain_ns = -UNCERTAIN_NS
         self._lost_ns = -UNCERTAIN_NS
 
@@ -91,6 +92,8 @@ class Operator:
         if not running or not self._members() or self._world.now_ns - self._lost_ns < careful_ns:
             return
         member = rng.choice(running)
+        if rng.random() < 0.15:  # a snapshot while a change is under way
+            self._actor.act("snapshot", {"members": sorted(self._cluster.members)})
         draw = rng.random()
         if draw < 0.15:
             self._draw_loss()
@@ -105,6 +108,8 @@ class Operator:
             self._have_asked(member, self._add())
         else:
             self._have_asked(member, self._remove())
+            if rng.random() < 0.25:  # a replacement, both halves at once
+                self._have_asked(member, self._add())
 
     # --- what is asked for --------------------------------------------------------------
 
@@ -137,6 +142,9 @@ class Operator:
         members = sorted(self._members())
         if len(members) < 2:
             return MemberChange(ChangeKind.ADD, 0, (self._url(),))
+        leader = self._cluster.leader()
+        if leader is not None and self._rng.random() < 0.2:
+            return MemberChange(ChangeKind.REMOVE, leader.number)
         lost = [one for one in members if one in self._cluster.members and self._is_lost(one)]
         return MemberChange(ChangeKind.REMOVE, self._rng.choice(lost or members))
 
@@ -228,8 +236,11 @@ class Operator:
     # --- processes ----------------------------------------------------------------------
 
     def _start_later(self, number: int) -> None:
-        if self._rng.random() < 0.1:
-            return  # forgotten, for now
+        draw = self._rng.random()
+        if draw < 0.05:
+            self._never.add(number)
+        if draw < 0.1:
+            return  # forgotten, for now or for ever
         delay_ns = self._rng.choice((1, 100, 1000, 3000)) * MILLISECOND_NS
         self._world.plan(delay_ns, lambda: self._have_started(number))
 
@@ -249,7 +260,8 @@ class Operator:
     def _start_orphans(self) -> None:
         """Processes for members that somebody was not told about, or forgot."""
         for number in self._members():
-            if number not in self._cluster.members and self._rng.random() < 0.1:
+            absent = number not in self._cluster.members and number not in self._never
+            if absent and self._rng.random() < 0.1:
                 self._have_started(number)
 
     def _draw_loss(self) -> None:

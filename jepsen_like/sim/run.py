@@ -83,10 +83,7 @@ class Run:
         failure = ""
         try:
             self.safety()
-            if self.operator.anybody_left():
-                self.liveness()
-            else:
-                self.farewell()
+            self.liveness()
             self.verify()
         except (Violation, InvariantViolation) as error:
             failure = f"{type(error).__name__}: {error}"
@@ -143,10 +140,10 @@ class Run:
         wanted = self.workload.written + LIVENESS_WRITES
         deadline_ns = world.now_ns + budget_ns
         if not world.run_until(deadline_ns, lambda: self._worked(wanted)):
-            raise Violation(
-                f"no {LIVENESS_WRITES} writes succeeded within {budget_ns / SECOND_NS:.1f} s: "
-                f"{self._positions()}"
+            self._farewell_or(
+                f"no {LIVENESS_WRITES} writes succeeded within {budget_ns / SECOND_NS:.1f} s"
             )
+            return
         self._healthy_ns = world.now_ns
         world.run_until(world.now_ns + HEALTHY_NS, self._each_event)
         self.workload.stopped = True
@@ -155,16 +152,19 @@ class Run:
         if not cluster.converged() and not world.run_until(
             deadline_ns, lambda: self._each_event() or cluster.converged()
         ):
-            raise Violation(f"the healed members did not agree: {self._positions()}")
+            self._farewell_or("the healed members did not agree")
 
-    def farewell(self) -> None:
-        """Without strict checks an operator may remove everybody: then they all have to leave."""
-        self.actor.stopped = self.workload.stopped = True
-        world, cluster = self.world, self.cluster
-        world.fault("everybody removed")
-        cluster.heal([one for one in cluster.members.values() if not (one.lost or one.gone)])
-        world.run_until(world.now_ns + SETTLE_NS, self._each_event)
-        staying = [one.number for one in cluster.running()]
+    def _farewell_or(self, failure: str) -> None:
+        """Without strict checks an operator may remove everybody: then they all have to leave.
+
+        Raises Violation for a cluster that still has members, with this text.
+        """
+        if self.operator.anybody_left():
+            raise Violation(f"{failure}: {self._positions()}")
+        self.workload.stopped = True
+        self.world.fault("everybody removed")
+        self.world.run_until(self.world.now_ns + SETTLE_NS, self._each_event)
+        staying = [one.number for one in self.cluster.running()]
         if staying:
             raise Violation(f"everybody was removed, but {staying} did not leave")
 
@@ -203,7 +203,8 @@ class Run:
         promises.check_watches(history.watches, model)
         late_ns = SWEEP_NS + 3 * self.shape.tick_ns + COMMIT_NS
         promises.check_ttls(history.operations, cluster.agreed, self._healthy_ns, late_ns)
-        promises.check_expired(cluster.agreed, list(model.nodes))
+        if self.operator.anybody_left():
+            promises.check_expired(cluster.agreed, list(model.nodes))
         self.operator.check()
 
 

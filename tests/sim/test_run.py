@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from jepsen_like.base import Violation
+from jepsen_like.base import MILLISECOND_NS, Violation
 from jepsen_like.check.agreed import AgreedLog
 from jepsen_like.sim import __main__ as command
 from jepsen_like.sim.action import Action
@@ -108,3 +108,17 @@ def test_a_script_may_leave_things_out() -> None:
     assert not half.execute().failure
     assert half.actions == drawn.actions[::2]
     assert not Run(1, FULL, ()).execute().faults.keys() & set(FAULTS)
+
+
+def test_a_cluster_whose_members_were_all_removed_ends() -> None:
+    shape = Shape(members=3, strict_reconfig=False, safety_ms=4000, tick_ms=50, clients=2)
+    script = [
+        Action((2000 + ms) * MILLISECOND_NS, "remove member", {"ask": ask, "member": member})
+        for ms, ask, member in ((0, 1, 1), (0, 2, 2), (0, 3, 3), (1, 1, 2), (1, 2, 3), (1, 3, 1))
+    ]
+    run = Run(1, shape, script)
+    verdict = run.execute()
+    assert not verdict.failure, verdict.failure
+    assert verdict.faults["everybody removed"] == 1
+    assert verdict.faults["removed member left"] == 3
+    assert not run.cluster.running()

@@ -130,12 +130,9 @@ def _draw_bit_flip(dice: Dice) -> None:
 
 def _draw_empty_disk(dice: Dice) -> None:
     """Later an operator follows the advice: removes the member, and adds a new one."""
-    member, leader = _expendable(dice), dice.cluster.leader()
-    if member is None or leader is None or leader is member:
+    member = _expendable(dice)
+    if member is None:
         return
-    known = leader.replica.members.get(member.number)
-    if known is None or not known.client_urls:
-        return  # production takes it for a founder that begins only now
     dice.act("empty disk", member=member.number, ms=dice.down_ms())
     others = [one.number for one in dice.cluster.running() if one is not member]
     if others:
