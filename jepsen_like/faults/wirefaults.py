@@ -206,7 +206,7 @@ class BrokenSnapshots:
     name: str = "snapshot transfers break"
     row: int = 18
     smallest: int = 3
-    setting: Setting = Setting(wires=Wires.PROXY, flags=absence.SETTING.flags)
+    setting: Setting = absence.SETTING._replace(wires=Wires.PROXY)
 
     def missing(self) -> str:
         """See `Fault.missing`."""
@@ -215,29 +215,41 @@ class BrokenSnapshots:
     async def strike(self, arena: Arena) -> None:
         """See `Fault.strike`."""
         proxies, rng = proxies_of(arena), arena.rng
-        share = rng.choice((0.6, 0.9, 1.0))
-        rule = rng.choice((Rule(snapshot_cut=share), Rule(snapshot_flip=share)))
+        rule = rng.choice((Rule(snapshot_cut=1.0), Rule(snapshot_flip=1.0)))
         numbers = arena.fleet.numbers()
         every_link = dict.fromkeys(links_of(arena, numbers), rule)
-        before = await asyncio.to_thread(proxies.counts)
+        before = await _transfers(proxies)
         try:
             await asyncio.to_thread(proxies.set_rules, every_link)
             number = await absence.away(arena, absence.ENOUGH_WRITES)
             arena.note(f"snapshots for {names([number])}: {words(rule)}")
-            await asyncio.sleep(rng.uniform(1.0, 4.0))
-            counts = await asyncio.to_thread(proxies.counts)
+            struck = await self._struck(proxies, before, CATCH_UP_S)
+            await asyncio.sleep(rng.uniform(0.0, 3.0))
         finally:
             await self.heal(arena)
-        struck = sum(
-            counts.get(name, 0) - before.get(name, 0) for name in ("snapshot_cut", "snapshot_flip")
-        )
         arena.note(f"{struck} transfers were broken")
         await caught_up(arena, number)
         check_memory(arena.fleet)
 
+    async def _struck(self, proxies: Proxies, before: int, within_s: float) -> int:
+        """Wait for the first transfer that is broken; how many were."""
+        loop = asyncio.get_running_loop()
+        deadline_s = loop.time() + within_s
+        while not (struck := await _transfers(proxies) - before):
+            if loop.time() > deadline_s:
+                raise Violation(f"nobody sent a snapshot in {within_s:.0f} s: nothing was tested")
+            await asyncio.sleep(POLL_S)
+        return struck
+
     async def heal(self, arena: Arena) -> None:
         """See `Fault.heal`."""
         await asyncio.to_thread(proxies_of(arena).heal)
+
+
+async def _transfers(proxies: Proxies) -> int:
+    """How many transfers have been broken so far."""
+    counts = await asyncio.to_thread(proxies.counts)
+    return counts.get("snapshot_cut", 0) + counts.get("snapshot_flip", 0)
 
 
 def proxies_of(arena: Arena) -> Proxies:
