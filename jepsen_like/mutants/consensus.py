@@ -206,7 +206,7 @@ MUTANTS: Final = (
     Mutant(
         "vote for a shorter log", "Votes do not compare logs.", "", _vote_for_shorter_log,
         (
-            Simulated(ROUGH, "applies Entry|committed entry|has lost|differs from what is"),
+            Simulated(ROUGH, "applies Entry|committed entry|data were lost|differs from what is"),
             scenario("election_needs_the_better_log", "entries up to 4 differ"),
         ),
     ),
@@ -214,7 +214,7 @@ MUTANTS: Final = (
         "promise before sync", "Votes and acceptances leave before they are durable.", "",
         _promise_before_sync,
         (
-            Simulated(ROUGH, "has lost|applies Entry|both lead term|recovered less"),
+            Simulated(ROUGH, "data were lost|applies Entry|both lead term|recovered less"),
         ),
     ),
     Mutant(
@@ -227,7 +227,7 @@ MUTANTS: Final = (
         "heartbeat beyond match", "The commit index is told beyond what the follower has.", "",
         _heartbeat_beyond_match,
         (
-            Simulated(ROUGH, "has lost"),
+            Simulated(ROUGH, "data were lost"),
         ),
     ),
     Mutant(

@@ -118,7 +118,7 @@ def _count_all_voter_peers(core: RaftCore) -> None:
         core.send_pending = bool(core.progress)
 
 
-FORKED: Final = "applies Entry|has lost|differs from what is committed"
+FORKED: Final = "applies Entry|data were lost|differs from what is committed"
 LOST_ENTRY: Final = "a committed entry differs|lacks a committed entry"
 
 MUTANTS: Final = (
@@ -154,7 +154,7 @@ MUTANTS: Final = (
                     change_every_ms=60, faults=(*CUTS, "kill leader"), strict_reconfig=False,
                     max_append_bytes=300,
                 ),
-                "did not agree|applies Entry|both lead|no 20 writes|has lost|differs from what is",
+                f"{FORKED}|did not agree|both lead|no 20 writes",
             ),
             scenario("membership_fresh_leader_adds_two", LOST_ENTRY, blind=True),
             scenario("membership_fresh_leader_adds_and_removes", LOST_ENTRY, blind=True),

@@ -11,6 +11,8 @@ from jepsen_like.base import MILLISECOND_NS, SECOND_NS
 from jepsen_like.mutants.shapes import ROUGH
 from jepsen_like.sim.action import Action
 from jepsen_like.sim.clock import EPOCH_NS
+from jepsen_like.sim.operator import NAMES
+from kvraft.api.service import ChangeKind
 from kvraft.server import ids
 
 
@@ -24,10 +26,14 @@ def cut(time_ms: int, side: list[int], others: list[int]) -> Action:
     return at(time_ms, "partition", side=side, others=others, into=True, out=True)
 
 
-def change(time_ms: int, kind: str, member: int = 0, url: str = "") -> Action:
-    """Member 1 is asked for a change of the membership."""
-    name = {"add": "add member", "remove": "remove member"}[kind]
-    return at(time_ms, name, ask=1, kind=kind, member=member, urls=[url] if url else [])
+def add(time_ms: int, url: str) -> Action:
+    """Member 1 is asked to add one."""
+    return at(time_ms, NAMES[ChangeKind.ADD], ask=1, urls=[url])
+
+
+def remove(time_ms: int, member: int) -> Action:
+    """Member 1 is asked to remove one."""
+    return at(time_ms, NAMES[ChangeKind.REMOVE], ask=1, member=member)
 
 
 CALM: Final = ROUGH._replace(faults=(), change_every_ms=1000, safety_ms=5_000)
@@ -40,21 +46,21 @@ NEWCOMER: Final = ids.member_id(
 )
 
 CUT_OFF_WITH_A_LEARNER: Final = (
-    change(_ADDED_MS, "add", url=_NEWCOMER_URL),
+    add(_ADDED_MS, _NEWCOMER_URL),
     cut(2_000, [1, NEWCOMER], [2, 3]),
     at(2_100, "start member", member=NEWCOMER),
 )
 """Member 1, if it leads, has nobody but a new member that is no voter yet."""
 
 CUT_OFF_WITH_A_REMOVED_MEMBER: Final = (
-    change(1_500, "remove", 4),
+    remove(1_500, 4),
     cut(2_500, [1, 4], [2, 3]),
 )
 """Member 1 of four, if it leads, has nobody but a member that it has removed."""
 
 REMOVED_BEFORE_A_POWER_CUT: Final = (
-    change(2_000, "remove", 2),
-    at(2_150, "power", member=1, calls=0, mode="nothing", chance=0, down_ms=100),
+    remove(2_000, 2),
+    at(2_150, "power", member=1, calls=0, mode="nothing", chance=0, ms=100),
 )
 """Of two members one is removed; then the other one's machine stops."""
 

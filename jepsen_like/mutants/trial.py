@@ -35,7 +35,8 @@ from kvraft.raft import invariants
 
 RUN_LIMIT_S: Final = 300  # a mistake may send a run into an endless circle
 VERDICTS: Final = (
-    "Violation", "InvariantViolation", "AssertionError", "Corrupt", "DiskFailed", "Failed",
+    "Violation", "InvariantViolation", "AssertionError", "Corrupt", "DataLost", "DiskFailed",
+    "Failed",
 )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from jepsen_like.mutants import trial
 from jepsen_like.mutants.command import main
 from jepsen_like.mutants.mutant import Case, Mutant, Simulated, planted
 from jepsen_like.mutants.registry import MUTANTS, by_name
+from jepsen_like.sim.run import Run
 from jepsen_like.sim.shape import Shape
 from kvraft.server.replica import Replica
 
@@ -77,6 +78,15 @@ def test_names_are_used_once_and_every_mutant_is_to_be_caught() -> None:
 def test_the_nine_of_the_fault_model_are_there() -> None:
     assert set(SECTION_5) <= set(names(MUTANTS))
     assert all(by_name(name).origin for name in SECTION_5)
+
+
+def test_the_simulator_knows_every_action_of_the_scripts() -> None:
+    for mutant in MUTANTS:
+        for run in mutant.caught_by:
+            if isinstance(run, Simulated):
+                actor = Run(1, run.shape).actor
+                for action in run.script:
+                    actor.check(action.name, action.details)
 
 
 def test_another_verdict_than_the_expected_one_does_not_count() -> None:
