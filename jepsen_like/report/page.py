@@ -58,7 +58,7 @@ def _head(campaign: Campaign) -> Iterator[str]:
     ended = words.verdicts(campaign.stages)
     ran = words.ran(campaign)
     told = words.operations(campaign)
-    slowest = max((stage.recovered_s for stage in ran), default=0.0)
+    slowest = max((words.slowest_recovery_s(stage) for stage in ran), default=0.0)
     tiles = [
         (str(len(ran)), "stages run"),
         *((str(number), verdict) for verdict, number in ended.items() if number),

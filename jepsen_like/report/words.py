@@ -65,11 +65,11 @@ def slowest_ms(stage: Stage) -> list[float]:
     return [max(column) for column in columns]
 
 
+def slowest_recovery_s(stage: Stage) -> float:
+    """After any of its faults, if that was measured, else after the last one."""
+    return max(stage.recovered_s, stage.counts.get("slowest recovery ms", 0) / 1000)
+
+
 def ran(campaign: Campaign) -> list[Stage]:
     """The stages that were not skipped."""
     return [stage for stage in campaign.stages if stage.verdict != SKIPPED]
-
-
-def best_first(campaign: Campaign) -> list[Stage]:
-    """All that ran in their order, then what was skipped."""
-    return ran(campaign) + [stage for stage in campaign.stages if stage.verdict == SKIPPED]
