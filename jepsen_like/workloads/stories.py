@@ -44,6 +44,7 @@ NEWS_S: Final = 15.0
 POLL_S: Final = 0.05
 QUIET_S: Final = 1.0
 STATUSES: Final = {PASSED: 0, FAILED: 1}
+WRONG_USE: Final = 2
 NO_VERDICT: Final = 3
 
 
@@ -205,9 +206,23 @@ async def _all_told(dependents: list[Dependents], expected: list[str]) -> None:
 # --- the command ----------------------------------------------------------------------------
 
 
+DESCRIPTION: Final = """\
+Tell the failures that guides to such clusters describe, each as a short run on real members that is
+judged like every stage of a campaign."""
+
+EXAMPLES: Final = """\
+examples:
+  python -m jepsen_like story                              all of them, about a minute and a half
+  python -m jepsen_like story 'dead member' 'power cycle'
+
+exit status: 0 as promised, 1 a promise was broken, 2 wrong use, 3 no verdict"""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `story`."""
-    parser.description = __doc__
+    parser.description = DESCRIPTION
+    parser.epilog = EXAMPLES
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     names_ = [story.name for story in STORIES]
     parser.add_argument(
         "names", nargs="*", metavar="NAME", help=f"one or more of: {', '.join(names_)} (all)"
@@ -222,7 +237,7 @@ def run(options: argparse.Namespace) -> int:
     unknown = [name for name in options.names if name not in known]
     if unknown:
         print(f"no story is called {unknown[0]!r}; there are: {', '.join(known)}", file=sys.stderr)
-        return 2
+        return WRONG_USE
     seed = random.SystemRandom().randrange(1 << 32) if options.seed is None else options.seed
     status = 0
     for name in options.names or known:
