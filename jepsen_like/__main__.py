@@ -9,11 +9,13 @@ from __future__ import annotations
 import argparse
 import difflib
 import importlib
+import os
 import sys
 from typing import Final
 
 PROGRAM: Final = "python -m jepsen_like"
 WRONG_USE: Final = 2
+BROKEN_PIPE: Final = 128 + 13  # as a program that SIGPIPE has ended
 
 # name -> (module, what it does)
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
@@ -66,5 +68,17 @@ def usage() -> str:
     return "\n".join([*lines, "", EXAMPLES])
 
 
+def guarded() -> int:
+    """`main`, for a reader of its output that has seen enough (`| head`)."""
+    try:
+        status = main()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # what is still buffered is written nowhere at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    return status
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(guarded())

@@ -28,15 +28,31 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 PLAIN_REFUSALS: Final = frozenset({"KEY_NOT_FOUND", "COMPARE_FAILED", "KEY_EXISTS"})
+CLIENTS_MAX: Final = 6  # five at work, and one that reads in the end
+CALLS_MAX: Final = 250  # the search is exponential in those of unknown outcome
 REMOVING: Final = (Op.DELETE, Op.COMPARE_AND_DELETE)
 
 
 def judge_registers(
     operations: Iterable[Operation], *, local: bool = False, budget_steps: int = BUDGET_STEPS
 ) -> dict[bytes, Result]:
-    """Search every register of the history. `local`: plain reads, too, as if they promised it."""
-    found = registers_of(operations, local=local)
-    return {path: search(calls, budget_steps) for path, calls in found.items()}
+    """Search the registers of the history. `local`: plain reads, too, as if they promised it.
+
+    Those that more clients used, or more often, than a search can cope with are left to the
+    checkers that go by the index.
+    """
+    done = list(operations)
+    found = registers_of(done, local=local)
+    clients: dict[bytes, set[int]] = defaultdict(set)
+    for operation in done:
+        request = operation.request
+        path = request.path if request is not None else operation.node_path
+        clients[path].add(operation.client)
+    return {
+        path: search(calls, budget_steps)
+        for path, calls in found.items()
+        if len(clients[path]) <= CLIENTS_MAX and len(calls) <= CALLS_MAX
+    }
 
 
 def check_registers(operations: Iterable[Operation]) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 from jepsen_like.check.coverage import Seen
 from jepsen_like.procs.watchers import Watcher
 from jepsen_like.workloads.workload import Context
 
+LOOK_S: Final = 0.1
+
 
 class Lookouts:
-    """Started when the work begins; members that join later are not watched."""
+    """Started when the work begins; whoever joins later is watched as well."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -19,11 +22,21 @@ class Lookouts:
 
     def start(self) -> None:
         """Begin to watch."""
+        self._tasks.append(asyncio.create_task(self._watch_all()))
+
+    async def _watch_all(self) -> None:
+        """A watch through each member, also through one that joins later."""
         fleet, poll = self._context.fleet, not self._context.resuming_streams
-        self._watchers = [
-            Watcher(fleet, number, self._context.root, poll=poll) for number in fleet.numbers()
-        ]
-        self._tasks = [asyncio.create_task(watcher.run()) for watcher in self._watchers]
+        watched: set[int] = set()
+        while True:
+            for number in fleet.numbers():
+                if number not in watched:
+                    watched.add(number)
+                    watcher = Watcher(fleet, number, self._context.root, poll=poll)
+                    watcher.next_index = self._context.recorder.highest_index + 1
+                    self._watchers.append(watcher)
+                    self._tasks.append(asyncio.create_task(watcher.run()))
+            await asyncio.sleep(LOOK_S)
 
     async def stop(self) -> None:
         """End all watches. Raises what one of them has found."""

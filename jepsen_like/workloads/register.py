@@ -25,6 +25,7 @@ from kvraft.store.request import Op, Request
 KEYS: Final = 10
 CLIENTS: Final = 5
 OPERATIONS_PER_KEY: Final = 200
+UNKNOWN_PER_KEY: Final = 8  # each doubles what the search has to try
 NEVER_WRITTEN: Final = b"nobody wrote this"
 
 
@@ -35,14 +36,15 @@ class Slot:
         self._prefix = b"%b/k%d" % (root, number)
         self._generation = 0
         self._operations = 0
+        self.unknown = 0
         self.path = self._prefix + b"-0"
         self.seen = NEVER_WRITTEN
 
     def take(self) -> bytes:
         """The key to use now."""
-        if self._operations == OPERATIONS_PER_KEY:
+        if self._operations == OPERATIONS_PER_KEY or self.unknown >= UNKNOWN_PER_KEY:
             self._generation += 1
-            self._operations = 0
+            self._operations = self.unknown = 0
             self.path = b"%b-%d" % (self._prefix, self._generation)
             self.seen = NEVER_WRITTEN
         self._operations += 1
@@ -91,6 +93,8 @@ class Register:
         else:
             request = Request(Op.COMPARE_AND_SWAP, path, client.value(), prev_value=slot.seen)
             operation = await client.write(request)
+        if operation.outcome is Outcome.UNKNOWN and slot.path == path:
+            slot.unknown += 1
         if operation.outcome is Outcome.OK and slot.path == path and operation.node_value:
             slot.seen = operation.node_value
 
