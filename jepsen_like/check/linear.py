@@ -85,6 +85,7 @@ _ANYTHING: Final = -1
 _OTHER: Final = -2
 _KEEP: Final = -1
 _ABSENT: Final = 0
+_NOBODYS: Final = b"\0a value that no other call speaks of"
 
 
 class _Search:
@@ -102,17 +103,18 @@ class _Search:
         self.needs: list[int] = []
         self.unlike: list[int] = []
         self.leaves: list[int] = []
+        met = {call.value for call in self.calls if call.needs is not Needs.ANYTHING}
         for call in self.calls:
             plain = self._number(call.value) if call.needs is not Needs.ANYTHING else _ABSENT
             kinds = {Needs.ANYTHING: _ANYTHING, Needs.EQUAL: plain, Needs.OTHER: _OTHER}
             self.needs.append(kinds[call.needs])
             self.unlike.append(plain)
-            left = _KEEP if isinstance(call.leaves, Keep) else self._number(call.leaves)
-            self.leaves.append(left)
+            self.leaves.append(self._state_after(call, met))
         self.head = 2 * len(self.calls)
         self.next = [0] * (self.head + 1)
         self.previous = [0] * (self.head + 1)
         self._link()
+        self.twins = self._twins()
         self.best: list[int] = []
         self.blocked = -1
 
@@ -121,6 +123,28 @@ class _Search:
         if known == len(self.names):
             self.names.append(value)
         return known
+
+    def _state_after(self, call: Call, met: set[bytes | None]) -> int:
+        """Values that no other call speaks of are one state: nothing can tell them apart."""
+        if isinstance(call.leaves, Keep):
+            return _KEEP
+        spoken_of = call.leaves is None or call.leaves in met
+        return self._number(call.leaves if spoken_of else _NOBODYS)
+
+    def _twins(self) -> list[int]:
+        """For each call the one that has to come before it, as a bit; 0 for none.
+
+        Of unanswered calls that differ in their beginning only, the earlier one will always do.
+        """
+        twins = [0] * len(self.calls)
+        latest: dict[tuple[int, int, int], int] = {}
+        for n, call in enumerate(self.calls):
+            if call.ended_ns is None:
+                kind = self.needs[n], self.unlike[n], self.leaves[n]
+                if kind in latest:
+                    twins[n] = 1 << latest[kind]
+                latest[kind] = n
+        return twins
 
     def _link(self) -> None:
         """Order of time; what ends in the moment in which another begins overlaps with it."""
@@ -139,7 +163,7 @@ class _Search:
     def run(self, budget_steps: int) -> Result:
         """The search itself. One long loop with local names: this is where the time goes."""
         following, previous, head = self.next, self.previous, self.head
-        needs, unlike, leaves = self.needs, self.unlike, self.leaves
+        needs, unlike, leaves, twins = self.needs, self.unlike, self.leaves, self.twins
         lasting = [call.ended_ns is not None for call in self.calls]
         bits = [1 << n for n in range(len(self.calls))]
         shift = len(self.names).bit_length()
@@ -154,9 +178,10 @@ class _Search:
             if not place & 1:  # never the head: what is left has its return before it
                 n = place >> 1
                 need = needs[n]
-                if need == state or (
+                fits = need == state or (
                     need < 0 and (need == _ANYTHING or (state and state != unlike[n]))
-                ):
+                )
+                if fits and (not twins[n] or done & twins[n]):
                     after = leaves[n] if leaves[n] >= 0 else state
                     mark = (done | bits[n]) << shift | after
                     if mark not in seen:
