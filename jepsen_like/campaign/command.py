@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import random
 import shlex
 import signal
 import sys
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -83,12 +85,23 @@ def run(options: argparse.Namespace) -> int:
         out, seed, seconds, options.seconds, options.mutant, options.keep,
         shlex.join(["python", "-m", "jepsen_like", *sys.argv[1:]]),
     )  # fmt: skip
-    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    try:
+    with _interruptible():
         campaign = runner.run_campaign(stages, how)
-    finally:
-        signal.signal(signal.SIGTERM, before)
     return runner.status(campaign)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """Both signals end a campaign with its report, also where a shell had one ignored (`&`)."""
+    before = (
+        signal.signal(signal.SIGINT, signal.default_int_handler),
+        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT)),
+    )
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before[0])
+        signal.signal(signal.SIGTERM, before[1])
 
 
 def list_faults() -> int:

@@ -135,7 +135,7 @@ def summary(campaign: Campaign) -> list[str]:
         f"{len(campaign.stages)} stages in {campaign.seconds / 60:.1f} min: {each}",
         f"operations: {answers}; {told.get('strikes', 0)} strikes",
         f"slowest recovery after the last fault of a stage: {slowest_s:.1f} s",
-        f"verdict: {campaign.verdict()}",
+        f"verdict: {campaign.verdict() if ran else UNKNOWN}",
     ]
 
 
