@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import argparse
 import random
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
 from itertools import chain
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from jepsen_like.fuzz import cuts, damage
 from jepsen_like.fuzz.judge import Outcome, Verdict
-
-if TYPE_CHECKING:
-    import argparse
 
 ALL_BITS: Final = 8
 MOST: Final = 256
 SHOWN: Final = 10
 BAR_EVERY: Final = 500
+
+
+EXAMPLES: Final = """\
+examples:
+  python -m jepsen_like fuzz                       every bit of every byte, half a minute
+  python -m jepsen_like fuzz --bits 1 --most 16    one bit of each byte, a few seconds
+
+exit status: 0 nothing wrong was found, 1 something was"""
 
 
 class Case(NamedTuple):
@@ -59,6 +65,8 @@ class Tally:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options."""
     parser.description = "Damage a small log in every way, and cut the power at every moment."
+    parser.epilog = EXAMPLES
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "--bits", type=int, default=ALL_BITS, choices=range(ALL_BITS + 1), help="of each byte (8)"
     )
