@@ -73,6 +73,15 @@ async def everybody(arena: Arena) -> list[int]:
     return arena.fleet.numbers()
 
 
+async def slow(arena: Arena, numbers: list[int]) -> None:
+    """Let syncs take long for a moment: whoever answers before they end is found out by a cut."""
+    delay_s = arena.rng.choice((0.0, 0.05, 0.3))
+    for number in numbers if delay_s else ():
+        disk = arena.fleet.control(number).disk
+        await steps.told(arena, number, partial(disk, sync_delay_s=delay_s))
+    await asyncio.sleep(delay_s * arena.rng.uniform(1.0, 3.0))
+
+
 async def cut(arena: Arena, numbers: list[int], mode: str) -> None:
     """Cut the power of these members in the same moment, and wait until they are gone."""
     calls = []
@@ -103,6 +112,7 @@ class PowerCut:
     async def strike(self, arena: Arena) -> None:
         """See `Fault.strike`."""
         numbers = await self.victims(arena)
+        await slow(arena, numbers)
         await cut(arena, numbers, arena.rng.choice(self.modes))
         await steps.start_again(arena, numbers)
         await steps.progress(arena)
