@@ -198,10 +198,10 @@ class Desk:
             text = reply.text.decode("utf-8", "replace")
             self._end(given, MemberChangeError(ChangeRefusal(reply.verdict), text))
 
-    def applied(self, request: int, member: int, outcome: ChangeOutcome) -> None:
+    def applied(self, request: int, change: ConfChange, outcome: ChangeOutcome) -> None:
         """An entry has been applied: answer its client if it is one of ours."""
         waiting = self._waiting.get(request)
-        if waiting is not None and waiting.change.member == member:
+        if waiting is not None and waiting.change == change:
             self._end(waiting, outcome)
 
     def requeue_lost(self, applied_term: int) -> None:

@@ -38,6 +38,16 @@ def cluster_id(member_ids: Iterable[int]) -> int:
     return _first_bytes(b"".join(i.to_bytes(_ID_BYTES, "big") for i in sorted(member_ids)))
 
 
+def first_request_id(member: int, incarnation: int) -> int:
+    """From where a life of a member numbers its requests in the log, upward and around.
+
+    Each life of each member needs numbers of its own, as an answer goes to whoever waits for the
+    number. Cut from a sum, all 64 bits differ between lives; with a few bits of the member's id in
+    front, two members whose ids agree in these would count alike whenever they start together.
+    """
+    return _first_bytes(b"requests %x %x" % (member, incarnation))
+
+
 def format_id(number: int) -> str:
     """The text that clients and logs see."""
     return f"{number:x}"

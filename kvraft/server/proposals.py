@@ -95,10 +95,15 @@ class ProposalTable:
                 pending.term = NOT_SENT
                 self.queue.appendleft(pending)
 
-    def answer(self, request_id: int, outcome: Outcome) -> None:
-        """Answer a write if it is one of ours that still waits."""
-        pending = self._pending.pop(request_id, None)
-        if pending is not None:
+    def answer(self, request_id: int, outcome: Outcome, entry: bytes | None = None) -> None:
+        """Answer a write if it is one of ours that still waits.
+
+        `entry` is what was applied under this id, if anything was: what differs from what was asked
+        for here comes from another member, and says nothing about ours.
+        """
+        pending = self._pending.get(request_id)
+        if pending is not None and (entry is None or entry == pending.payload):
+            del self._pending[request_id]
             pending.answered = True
             self._bytes -= len(pending.payload)
             if type(outcome) is Unavailable:

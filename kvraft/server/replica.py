@@ -32,7 +32,7 @@ from kvraft.raft.core import Role
 from kvraft.raft.entry import ConfChangeKind, EntryKind, SnapshotMeta, decode_conf_change
 from kvraft.raft.errors import ProposalRefused
 from kvraft.raft.message import Heartbeat, InstallSnapshot, Message
-from kvraft.server import changes, membership
+from kvraft.server import changes, ids, membership
 from kvraft.server.changes import ChangeReply, ChangeRequest
 from kvraft.server.checks import CHECK_FRAMES, CheckFrame, CheckListener
 from kvraft.server.forwarding import Forward, ForwardReply, Inbox, Outbox, Verdict
@@ -138,10 +138,7 @@ class Replica:
         )
         self._send: list[Frame] = []
         self._incoming: dict[SnapshotMeta, Store] = {}
-        # 65536 ids per unit of incarnation, which counts seconds: a next start is always ahead.
-        self._next_request_id = (
-            (core.member_id & 0xFFFF) << 48 | (incarnation << 16)
-        ) & _MAX_UINT64
+        self._next_request_id = ids.first_request_id(core.member_id, incarnation)
         self._retired = False
         self._started_ns = clock.monotonic_ns()
         if self.is_removed(core.member_id):
@@ -360,15 +357,15 @@ class Replica:
                 continue
             request_id, request = decode_request(entry.data)
             if request.op >= Op.SYNC:
-                self._apply_internal(request_id, request)
+                self._apply_internal(request_id, request, entry.data)
                 continue
             try:
                 outcome = store_apply(request)
             except StoreError as error:
-                answer(request_id, error)
+                answer(request_id, error, entry.data)
             else:
                 assert outcome is not None
-                answer(request_id, outcome)
+                answer(request_id, outcome, entry.data)
         self.core.applied_to(self.applied_index)
         self._reads.release(self.applied_index)
         self._wake_watchers()
@@ -548,7 +545,7 @@ class Replica:
 
     # --- applying -------------------------------------------------------------------------
 
-    def _apply_internal(self, request_id: int, request: Request) -> None:
+    def _apply_internal(self, request_id: int, request: Request, entry: bytes) -> None:
         if request.op == Op.SYNC:
             self.store.apply(request)
             contact = self._contact_index
@@ -557,7 +554,7 @@ class Replica:
             return
         if request.op == Op.COMMAND:
             applied = self.store.command(request.value, self.applied_index)
-            self._proposals.answer(request_id, applied)
+            self._proposals.answer(request_id, applied, entry)
             return
         if request.op == Op.CHECK:
             if self.checks is not None:
@@ -566,14 +563,14 @@ class Replica:
         try:
             outcome = self.store.apply(request)
         except StoreError as error:
-            self._proposals.answer(request_id, error)
+            self._proposals.answer(request_id, error, entry)
             return
         if request.path.startswith(membership.SERVER_RECORDS):
             self.members = membership.members_from_records(self.store.records())
             if request.path == membership.removal_record(self.core.member_id):
                 self._take_back_removal()
         assert outcome is not None
-        self._proposals.answer(request_id, outcome)
+        self._proposals.answer(request_id, outcome, entry)
 
     def _apply_conf_change(self, entry: Entry) -> None:
         """Make a committed change, unless it makes no sense when its turn comes."""
@@ -594,7 +591,7 @@ class Replica:
             if change.kind == ConfChangeKind.REMOVE and outcome is None:
                 now_ns = self._clock.monotonic_ns()
                 self.removals.applied(change.member, entry.index, now_ns)
-        self._desk.applied(context.request, change.member, outcome)
+        self._desk.applied(context.request, change, outcome)
         if self.removals.own_ns is not None:
             self._retire()
 

@@ -142,22 +142,11 @@ def test_a_member_goes_on_behind_its_snapshot() -> None:
     assert replica.applied_index > after.index
 
 
-def test_lives_use_different_request_ids() -> None:
-    """The first id of the next life is above all that this life may have used."""
-    recovered = recovered_log(0, commit=2)
-    one, next_one = (
-        bootstrap.build_replica(
-            config(1),
-            bootstrap.raft_config(1, ELECTION_TICKS),
-            random.Random(1),
-            ManualClock(),
-            incarnation,
-            recovered,
-            Store(),
-        )
-        for incarnation in (100, 101)
-    )
-    assert next_one._next_request_id - one._next_request_id == 1 << 16
+@pytest.mark.parametrize("other", [(1, 101), (0x10001, 100)], ids=["next life", "similar id"])
+def test_every_life_of_every_member_has_request_ids_of_its_own(other: tuple[int, int]) -> None:
+    first = ids.first_request_id(1, 100)
+    apart = (ids.first_request_id(*other) - first) % (1 << 64)
+    assert 1 << 40 < apart < (1 << 64) - (1 << 40), "further than a life gets"
 
 
 def test_peer_urls_are_found_in_the_log_and_in_the_records() -> None:

@@ -49,6 +49,14 @@ def test_a_batch_is_timed_if_one_write_is(writers: Writers) -> None:
     assert writers.table.take_batch(2, 1000)[1] is True
 
 
+def test_an_entry_of_somebody_else_with_the_same_id_answers_nobody(writers: Writers) -> None:
+    pending = writers.add(1)
+    writers.table.answer(1, LOST, b"what another member asked for")
+    assert writers.told == {1: []}
+    writers.table.answer(1, LOST, pending.payload)
+    assert writers.told == {1: [LOST]}
+
+
 def test_each_writer_is_answered_once(writers: Writers) -> None:
     writers.add(1)
     for _ in range(2):
