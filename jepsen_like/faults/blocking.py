@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from jepsen_like.faults import power, steps
+from jepsen_like.faults import steps
+from jepsen_like.faults.fault import Anywhere
 from jepsen_like.faults.power import HARNESSED
+from jepsen_like.faults.victims import Victims, everybody, leader, majority, one
 
 if TYPE_CHECKING:
     from jepsen_like.faults.fault import Arena, Fault, Setting
@@ -22,18 +24,14 @@ LONGEST_S: Final = 5.0
 
 
 @dataclass(frozen=True)
-class Blocked:
+class Blocked(Anywhere):
     """The event loops of the victims stand still for a while."""
 
     name: str
-    victims: power.Victims
+    victims: Victims
     smallest: int = 1
     row: int = 5
     setting: Setting = HARNESSED
-
-    def missing(self) -> str:
-        """See `Fault.missing`."""
-        return ""
 
     async def strike(self, arena: Arena) -> None:
         """See `Fault.strike`."""
@@ -53,7 +51,7 @@ class Blocked:
 
 
 @dataclass(frozen=True)
-class StandsStill:
+class StandsStill(Anywhere):
     """A member stands still at a failpoint: the loop, or the disk thread, whoever passes it."""
 
     name: str = "stand still between two steps"
@@ -71,10 +69,6 @@ class StandsStill:
         "before snapshot record",
     )
 
-    def missing(self) -> str:
-        """See `Fault.missing`."""
-        return ""
-
     async def strike(self, arena: Arena) -> None:
         """See `Fault.strike`."""
         rng = arena.rng
@@ -91,9 +85,9 @@ class StandsStill:
 
 
 FAULTS: Final[tuple[Fault, ...]] = (
-    Blocked("block the loop of one", power.one),
-    Blocked("block the loop of the leader", power.leader, 3),
-    Blocked("block the loops of a majority", power.majority, 3),
-    Blocked("block all loops", power.everybody),
+    Blocked("block the loop of one", one),
+    Blocked("block the loop of the leader", leader, 3),
+    Blocked("block the loops of a majority", majority, 3),
+    Blocked("block all loops", everybody),
     StandsStill(),
 )

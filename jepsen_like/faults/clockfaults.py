@@ -16,7 +16,7 @@ from jepsen_like.faults import probes, steps
 from jepsen_like.faults.clocks import SEEN_S, Clocks
 from jepsen_like.faults.fault import Arena, Fault, Setting
 from jepsen_like.faults.partition import names
-from jepsen_like.faults.wirefaults import Victims, anybody, everybody
+from jepsen_like.faults.victims import Victims, anybody, everybody
 
 ROW: Final = 23
 SETTING: Final = Setting(own_clocks=True)

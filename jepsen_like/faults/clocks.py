@@ -13,8 +13,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
+
+from jepsen_like.base import Closing
 
 _LIBRARY: Final = "faketime/libfaketimeMT.so.1"  # the one for programs with threads
 _PLACES: Final = ("/usr/lib", "/usr/lib64", "/lib", "/usr/local/lib")
@@ -47,7 +48,7 @@ print(time.time(), begin, end, statistics.median(hand_over() for _ in range(100)
 """
 
 
-class Clocks:
+class Clocks(Closing):
     """The wall clocks of members that are started with `environment`. A context manager."""
 
     def __init__(self, directory: Path) -> None:
@@ -57,17 +58,6 @@ class Clocks:
         self._library = found
         self._directory = directory
         self._set: dict[int, tuple[float, float]] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def environment(self, number: int) -> dict[str, str]:
         """Variables for the process of a member; its clock is right until it is set."""

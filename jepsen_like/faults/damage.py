@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from jepsen_like.base import Violation
 from jepsen_like.faults import spoiling, steps
+from jepsen_like.faults.fault import Anywhere
 from jepsen_like.faults.power import HARNESSED
 from jepsen_like.procs.changes import Changes
 
@@ -29,7 +30,7 @@ NOTICED_S: Final = 10.0
 
 
 @dataclass(frozen=True)
-class Damaged:
+class Damaged(Anywhere):
     """The files of a stopped member are spoiled."""
 
     name: str
@@ -39,10 +40,6 @@ class Damaged:
     row: int = 12
     smallest: int = 3
     setting: Setting = HARNESSED
-
-    def missing(self) -> str:
-        """See `Fault.missing`."""
-        return ""
 
     async def strike(self, arena: Arena) -> None:
         """See `Fault.strike`."""
@@ -72,17 +69,13 @@ class Damaged:
 
 
 @dataclass(frozen=True)
-class Emptied:
+class Emptied(Anywhere):
     """The data directory is gone; the member is started with the flags it always had."""
 
     name: str = "empty data directory"
     row: int = 13
     smallest: int = 3
     setting: Setting = HARNESSED
-
-    def missing(self) -> str:
-        """See `Fault.missing`."""
-        return ""
 
     async def strike(self, arena: Arena) -> None:
         """See `Fault.strike`."""
@@ -102,17 +95,13 @@ class Emptied:
 
 
 @dataclass(frozen=True)
-class SetBack:
+class SetBack(Anywhere):
     """An older copy of a follower's whole directory takes its place, while its leader leads on."""
 
     name: str = "data directory of an earlier time"
     row: int = 13
     smallest: int = 3
     setting: Setting = HARNESSED
-
-    def missing(self) -> str:
-        """See `Fault.missing`."""
-        return ""
 
     async def strike(self, arena: Arena) -> None:
         """See `Fault.strike`."""

@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from jepsen_like.base import Violation
-from jepsen_like.faults import power, probes, steps
-from jepsen_like.faults.fault import Disk, Setting
+from jepsen_like.faults import probes, steps
+from jepsen_like.faults.fault import Anywhere, Disk, Setting
 from jepsen_like.faults.power import HARNESSED
+from jepsen_like.faults.victims import Victims, everybody, leader, one
 
 if TYPE_CHECKING:
     from jepsen_like.faults.fault import Arena, Fault
@@ -32,7 +33,7 @@ READ_S: Final = 5.0
 
 
 @dataclass(frozen=True)
-class SyncFails:
+class SyncFails(Anywhere):
     """A sync, or another disk call, returns an input/output error."""
 
     name: str
@@ -41,10 +42,6 @@ class SyncFails:
     row: int = 9
     smallest: int = 1
     setting: Setting = HARNESSED
-
-    def missing(self) -> str:
-        """See `Fault.missing`."""
-        return ""
 
     async def strike(self, arena: Arena) -> None:
         """See `Fault.strike`."""
@@ -104,19 +101,15 @@ class SyncFailsInKernel:
 
 
 @dataclass(frozen=True)
-class Misbehaves:
+class Misbehaves(Anywhere):
     """Disks are slow, or take only a part of what is written; nobody ends."""
 
     name: str
     row: int
-    victims: power.Victims
+    victims: Victims
     slow: bool
     smallest: int = 1
     setting: Setting = HARNESSED
-
-    def missing(self) -> str:
-        """See `Fault.missing`."""
-        return ""
 
     async def strike(self, arena: Arena) -> None:
         """See `Fault.strike`."""
@@ -148,7 +141,7 @@ class RunsFull:
     """There is no space any more, then there is again."""
 
     name: str
-    victims: power.Victims
+    victims: Victims
     real: bool
     """On a small file system, filled by a file beside the data; otherwise the lossy disk's."""
     smallest: int = 1
@@ -235,12 +228,12 @@ FAULTS: Final[tuple[Fault, ...]] = (
     SyncFails("sync of a directory fails", "before directory sync"),
     SyncFails("sync of a snapshot fails", "before snapshot sync"),
     SyncFailsInKernel(),
-    Misbehaves("short writes", 9, power.everybody, slow=False),
-    RunsFull("disk of one is full", power.one, real=False),
-    RunsFull("all disks are full", power.everybody, real=False),
-    RunsFull("file system of one is full", power.one, real=True),
-    RunsFull("file systems of all are full", power.everybody, real=True),
-    Misbehaves("slow sync of one", 11, power.one, slow=True),
-    Misbehaves("slow sync of the leader", 11, power.leader, slow=True, smallest=3),
-    Misbehaves("slow sync of everybody", 11, power.everybody, slow=True),
+    Misbehaves("short writes", 9, everybody, slow=False),
+    RunsFull("disk of one is full", one, real=False),
+    RunsFull("all disks are full", everybody, real=False),
+    RunsFull("file system of one is full", one, real=True),
+    RunsFull("file systems of all are full", everybody, real=True),
+    Misbehaves("slow sync of one", 11, one, slow=True),
+    Misbehaves("slow sync of the leader", 11, leader, slow=True, smallest=3),
+    Misbehaves("slow sync of everybody", 11, everybody, slow=True),
 )

@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from jepsen_like.faults import steps
+from jepsen_like.faults.fault import Anywhere
 from jepsen_like.faults.power import HARNESSED
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ AWAY_WRITES: Final = 600  # more than members under the harness keep behind a sn
 AWAY_S: Final = 10.0
 
 
-class KilledAtPoints:
+class KilledAtPoints(Anywhere):
     """Kill a member at one failpoint after the other."""
 
     def __init__(self, name: str, points: tuple[str, ...], smallest: int = 1) -> None:
@@ -109,10 +110,6 @@ class KilledAtPoints:
     def smallest(self) -> int:
         """See `Fault.smallest`."""
         return self._smallest
-
-    def missing(self) -> str:
-        """See `Fault.missing`."""
-        return ""
 
     async def strike(self, arena: Arena) -> None:
         """See `Fault.strike`."""

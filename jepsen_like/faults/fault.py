@@ -97,3 +97,11 @@ class Fault(Protocol):
 
     async def heal(self, arena: Arena) -> None:
         """Undo whatever is still in force; may be called at any time, any number of times."""
+
+
+class Anywhere:
+    """Base of the faults that every machine allows."""
+
+    def missing(self) -> str:
+        """See `Fault.missing`."""
+        return ""

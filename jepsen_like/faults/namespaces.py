@@ -21,8 +21,9 @@ import tempfile
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple
+
+from jepsen_like.base import Closing
 
 NUMBERS: Final = range(512)
 """198.18.0.0/15 is set aside for trials such as these: room for so many networks of 254 hosts."""
@@ -46,7 +47,7 @@ class Cut(NamedTuple):
     answers: bool
 
 
-class Namespaces:
+class Namespaces(Closing):
     """The hosts of one run; see the module's description. A context manager.
 
     All methods that change something block for some milliseconds and raise NetworkError.
@@ -68,17 +69,6 @@ class Namespaces:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def bridge(self) -> str:

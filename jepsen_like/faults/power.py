@@ -7,19 +7,18 @@ what was acknowledged must be there.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from jepsen_like.faults import steps
-from jepsen_like.faults.fault import Setting
+from jepsen_like.faults.fault import Anywhere, Setting
+from jepsen_like.faults.victims import Victims, everybody, leader, majority, one
 
 if TYPE_CHECKING:
     from jepsen_like.faults.fault import Arena, Fault
 
 HARNESSED: Final = Setting(harnessed=True, flags=("--snapshot-count=100",))
-Victims = Callable[["Arena"], Awaitable[list[int]]]
 
 MOMENTS: Final = (
     "after create",
@@ -53,26 +52,6 @@ RECOVERY: Final = (
 """What every start passes once it recovers, some of it several times."""
 
 
-async def one(arena: Arena) -> list[int]:
-    """Any member."""
-    return [arena.fleet.pick(arena.rng)]
-
-
-async def leader(arena: Arena) -> list[int]:
-    """Whoever leads."""
-    return [await steps.a_leader(arena)]
-
-
-async def majority(arena: Arena) -> list[int]:
-    """As many as can outvote the others."""
-    return arena.rng.sample(arena.fleet.numbers(), arena.fleet.size // 2 + 1)
-
-
-async def everybody(arena: Arena) -> list[int]:
-    """All members."""
-    return arena.fleet.numbers()
-
-
 async def slow(arena: Arena, numbers: list[int]) -> None:
     """Let syncs take long for a moment: whoever answers before they end is found out by a cut."""
     delay_s = arena.rng.choice((0.0, 0.05, 0.3))
@@ -95,7 +74,7 @@ async def cut(arena: Arena, numbers: list[int], mode: str) -> None:
 
 
 @dataclass(frozen=True)
-class PowerCut:
+class PowerCut(Anywhere):
     """The power goes; what was not synced is lost as far as `modes` say."""
 
     name: str
@@ -104,10 +83,6 @@ class PowerCut:
     modes: tuple[str, ...]
     smallest: int = 1
     setting: Setting = HARNESSED
-
-    def missing(self) -> str:
-        """See `Fault.missing`."""
-        return ""
 
     async def strike(self, arena: Arena) -> None:
         """See `Fault.strike`."""
@@ -123,17 +98,13 @@ class PowerCut:
 
 
 @dataclass(frozen=True)
-class CutBetweenSteps:
+class CutBetweenSteps(Anywhere):
     """The power goes while a name or a write stands open."""
 
     name: str = "power cut while a name is changed"
     row: int = 8
     smallest: int = 1
     setting: Setting = HARNESSED
-
-    def missing(self) -> str:
-        """See `Fault.missing`."""
-        return ""
 
     async def strike(self, arena: Arena) -> None:
         """See `Fault.strike`."""
@@ -157,7 +128,7 @@ class CutBetweenSteps:
 
 
 @dataclass(frozen=True)
-class CutInRecovery:
+class CutInRecovery(Anywhere):
     """The power goes again and again while a member recovers from the last time."""
 
     name: str
@@ -165,10 +136,6 @@ class CutInRecovery:
     row: int = 3
     smallest: int = 1
     setting: Setting = HARNESSED
-
-    def missing(self) -> str:
-        """See `Fault.missing`."""
-        return ""
 
     async def strike(self, arena: Arena) -> None:
         """See `Fault.strike`."""

@@ -10,9 +10,9 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Mapping
-from types import TracebackType
-from typing import Any, Final, Self
+from typing import Any, Final
 
+from jepsen_like.base import Closing
 from jepsen_like.faults.proxy import HOST, Link
 from jepsen_like.faults.wire import Rule
 
@@ -23,7 +23,7 @@ class ProxyError(OSError):
     """The proxy is gone, or did not understand."""
 
 
-class Proxies:
+class Proxies(Closing):
     """Ports in front of all members of a run. A context manager."""
 
     def __init__(self, seed: int = 0) -> None:
@@ -35,17 +35,6 @@ class Proxies:
             stdout=subprocess.PIPE,
             text=True,
         )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def pid(self) -> int:

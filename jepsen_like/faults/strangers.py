@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from urllib.parse import urlsplit
 
 from jepsen_like.base import Violation
-from jepsen_like.faults.fault import Arena, Fault, Setting
+from jepsen_like.faults.fault import Anywhere, Arena, Fault, Setting
 from jepsen_like.faults.processes import names, restore
 from jepsen_like.faults.scenes import Scene
 from jepsen_like.faults.steps import STORM_TERMS, until
@@ -181,17 +181,13 @@ async def _foreign_member(arena: Arena) -> None:
 
 
 @dataclass(frozen=True)
-class Stranger:
+class Stranger(Anywhere):
     """Who calls."""
 
     name: str
     row: int = ROW
     smallest: int = SMALLEST
     setting: Setting = Setting()
-
-    def missing(self) -> str:
-        """See `Fault.missing`."""
-        return ""
 
     async def strike(self, arena: Arena) -> None:
         """See `Fault.strike`."""

@@ -10,17 +10,18 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from jepsen_like.base import Violation
 from jepsen_like.faults import absence, steps
-from jepsen_like.faults.fault import Arena, Fault, Setting, Wires
+from jepsen_like.faults.fault import Anywhere, Arena, Fault, Setting, Wires
 from jepsen_like.faults.partition import names
 from jepsen_like.faults.proxies import Proxies
 from jepsen_like.faults.proxy import Link
+from jepsen_like.faults.victims import Victims, anybody, everybody, leader, majority, one
 from jepsen_like.faults.wire import Rule
 from jepsen_like.procs.fleet import Fleet
 from jepsen_like.procs.web import BrokenError, NotSentError, once
@@ -35,33 +36,6 @@ ASK_S: Final = 1.0
 POLL_S: Final = 0.05
 
 Draw = Callable[[random.Random], Rule]
-Victims = Callable[[Arena], Awaitable[list[int]]]
-
-
-async def one(arena: Arena) -> list[int]:
-    """Any member."""
-    return [arena.fleet.pick(arena.rng)]
-
-
-async def leader(arena: Arena) -> list[int]:
-    """Whoever leads."""
-    return [await steps.a_leader(arena)]
-
-
-async def majority(arena: Arena) -> list[int]:
-    """As few as nothing can be decided without."""
-    return arena.rng.sample(arena.fleet.numbers(), arena.fleet.size // 2 + 1)
-
-
-async def everybody(arena: Arena) -> list[int]:
-    """All members."""
-    return arena.fleet.numbers()
-
-
-async def anybody(arena: Arena) -> list[int]:
-    """One of these."""
-    chosen: Victims = arena.rng.choice((one, leader, majority, everybody))
-    return await chosen(arena)
 
 
 def links_of(arena: Arena, victims: Iterable[int]) -> list[Link]:
@@ -116,7 +90,7 @@ def silent(rng: random.Random) -> Rule:
 
 
 @dataclass(frozen=True)
-class BadLinks:
+class BadLinks(Anywhere):
     """A rule on all links of the victims, for a while."""
 
     name: str
@@ -130,10 +104,6 @@ class BadLinks:
     """Otherwise only what the victims send is struck, or only what they get."""
     smallest: int = 3
     setting: Setting = SETTING
-
-    def missing(self) -> str:
-        """See `Fault.missing`."""
-        return ""
 
     async def strike(self, arena: Arena) -> None:
         """See `Fault.strike`."""
@@ -172,17 +142,13 @@ class BadLinks:
 
 
 @dataclass(frozen=True)
-class HangUps:
+class HangUps(Anywhere):
     """Connections break again and again, with whatever is under way on them."""
 
     name: str = "connections break"
     row: int = 17
     smallest: int = 3
     setting: Setting = SETTING
-
-    def missing(self) -> str:
-        """See `Fault.missing`."""
-        return ""
 
     async def strike(self, arena: Arena) -> None:
         """See `Fault.strike`."""
@@ -200,17 +166,13 @@ class HangUps:
 
 
 @dataclass(frozen=True)
-class BrokenSnapshots:
+class BrokenSnapshots(Anywhere):
     """A member needs a snapshot, and the transfers break or are damaged before one arrives."""
 
     name: str = "snapshot transfers break"
     row: int = 18
     smallest: int = 3
     setting: Setting = absence.SETTING._replace(wires=Wires.PROXY)
-
-    def missing(self) -> str:
-        """See `Fault.missing`."""
-        return ""
 
     async def strike(self, arena: Arena) -> None:
         """See `Fault.strike`."""

@@ -18,11 +18,10 @@ import sys
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from benchmarks.members import KVRAFT, LOCALHOST, Member, free_ports, release_ports
-from jepsen_like.base import Violation
+from jepsen_like.base import Closing, Violation
 from jepsen_like.faults.clocks import Clocks
 from jepsen_like.faults.fault import Disk, Setting, Wires
 from jepsen_like.faults.namespaces import Namespaces
@@ -38,7 +37,7 @@ HARNESSED: Final = (sys.executable, "-m", "jepsen_like.member")
 TOO_EARLY: Final = ("could not retrieve cluster information", "member count is unequal")
 
 
-class Fleet:
+class Fleet(Closing):
     """See the module's description. A context manager: leaving it kills what still runs."""
 
     def __init__(
@@ -79,17 +78,6 @@ class Fleet:
         for member in self.members:
             member.initial_cluster = initial
             member.initial_cluster_state = "new"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Kill what runs, give back ports, addresses and file systems."""
