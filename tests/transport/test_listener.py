@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from zlib import crc32
 
+import msgpack
 import pytest
 import pytest_asyncio
 
@@ -305,7 +307,7 @@ async def test_connections_that_end_are_forgotten(port: Port) -> None:
 async def test_a_snapshot_connection_hands_over_what_came_with_the_greeting(port: Port) -> None:
     async with calling(port) as caller:
         greeting = request_head(SNAPSHOT_PATH, "127.0.0.1", HELLO)
-        caller.send(greeting + b"\xc4\x03abc\xc0")
+        caller.send(greeting + b"\xc4\x03abc" + msgpack.packb(crc32(b"abc")))
         await caller.head()
         assert await caller.reader.readexactly(1) == b"\x01"
         assert await caller.rest() == b""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
+from zlib import crc32
 
+import msgpack
 import pytest
 
 from kvraft import limits
@@ -183,8 +186,30 @@ async def test_a_chunk_beyond_the_bound_is_malformed(monkeypatch: pytest.MonkeyP
 
 async def test_what_follows_the_end_is_not_read() -> None:
     reader = asyncio.StreamReader()
-    reader.feed_data(b"\xc4\x01a\xc0\xc4\x01b")
+    reader.feed_data(b"\xc4\x01a" + msgpack.packb(crc32(b"a")) + b"\xc4\x01b")
     assert [item async for item in items(reader)] == [b"a", None]
+
+
+@pytest.mark.parametrize("seed", range(20))
+async def test_a_flipped_bit_is_never_taken_for_a_snapshot(seed: int) -> None:
+    """Wherever it is: in the frame, in a chunk, in a length, in the sum."""
+    rng = random.Random(seed)
+    head, chunks = encode(MESSAGE), [rng.randbytes(50), rng.randbytes(300)]
+    whole = bytearray(head + b"".join(map(msgpack.packb, chunks)))
+    whole += msgpack.packb(crc32(b"".join([head, *chunks])))
+    assert (await received(bytes(whole)))[-1] is None
+    for _ in range(50):
+        damaged = bytearray(whole)
+        damaged[rng.randrange(len(whole))] ^= 1 << rng.randrange(8)
+        with pytest.raises((MalformedFrame, ConnectionError)):
+            await received(bytes(damaged))
+
+
+async def received(data: bytes) -> list[Any]:
+    reader = asyncio.StreamReader()
+    reader.feed_data(data)
+    reader.feed_eof()
+    return [item async for item in items(reader)]
 
 
 async def test_two_snapshots_at_once_do_not_mix() -> None:
