@@ -37,7 +37,7 @@ class Place(NamedTuple):
     """Which of its calls count; all without it."""
 
 
-def _is_own(table: ProposalTable, request_id: int, outcome: object) -> bool:
+def _is_own(table: ProposalTable, request_id: int, *_: object) -> bool:
     """Whether a client of this member waits for this answer."""
     return request_id in table._pending
 
