@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from jepsen_like.campaign.trial import Trial
 
 MIN_WRITES: Final = 50  # fewer prove nothing
-CLOCKS_APART_NS: Final = 2 * 3600 * SECOND_NS  # where clocks are set, by an hour either way
+CLOCKS_APART_NS: Final = 2 * 3600 * SECOND_NS  # where a first leader's clock may be set
 
 
 def evidence_of(trial: Trial) -> Evidence:
@@ -40,7 +40,7 @@ def evidence_of(trial: Trial) -> Evidence:
         finals=_looks(trial),
         moments=moments,
         writes_expected=MIN_WRITES,
-        skew_ns=CLOCKS_APART_NS if trial.job.fault.setting.own_clocks else 0,
+        skew_ns=CLOCKS_APART_NS if trial.job.fault.setting.starts_under_them else 0,
     )
 
 

@@ -130,6 +130,9 @@ FAULTS: Final[tuple[Fault, ...]] = (
     Jumps("clocks jump by an hour", by_an_hour),
     Jumps("clocks jump by a second", by_a_second),
     Jumps("every clock differs", anywhere, everybody),
-    Jumps("a new leader under other clocks", by_an_hour, everybody, new_leader=True, smallest=3),
+    Jumps(
+        "a new leader under other clocks", by_an_hour, everybody, new_leader=True, smallest=3,
+        setting=SETTING._replace(starts_under_them=True),
+    ),  # fmt: skip
     Drift(),
 )

@@ -42,6 +42,8 @@ class Setting(NamedTuple):
     """Members run under the harness: lossy files, failpoints, blocking on demand."""
     own_clocks: bool = False
     """The wall clock of each member can be set."""
+    starts_under_them: bool = False
+    """And a member may start, and lead at once, under one that has been set."""
     flags: tuple[str, ...] = ()
     """Further flags of the server."""
 
