@@ -244,10 +244,9 @@ async def _documents(url: str, context: ContextSource | None) -> RemoteCluster |
             async with session.get(f"{url}/version", allow_redirects=False) as answer:
                 version = read_version(await read_body(answer, limits.MAX_MEMBERS_BYTES))
             async with session.get(f"{url}{CALLERS_PATH}", allow_redirects=False) as answer:
-                # an older member does not know this document
-                known = answer.status == HTTPStatus.OK
-                body = await read_body(answer, limits.MAX_MEMBERS_BYTES)
-                callers = read_callers(body) if known else frozenset()
+                callers: frozenset[int] = frozenset()
+                if answer.status == HTTPStatus.OK:  # etcd's members do not know this document
+                    callers = read_callers(await read_body(answer, limits.MAX_MEMBERS_BYTES))
     except (aiohttp.ClientError, IdError):
         return None
     return RemoteCluster(cluster_id, members, version, callers)

@@ -128,10 +128,10 @@ def test_kills_come_in_the_middle_of_writes(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(Member, "kill", kill)
     shape = QUIET._replace(tick_ms=20, election_ticks=5, faults=("kill",), fault_every_ms=1000)
-    for seed in range(1, 4):
+    for seed in range(1, 7):
         Run(seed, shape._replace(safety_ms=10_000)).safety()
-    assert len(busy) > 12
-    assert sum(busy) > 4 * (len(busy) - sum(busy))
+    assert len(busy) > 24
+    assert sum(busy) > 3 * (len(busy) - sum(busy))  # ten times as likely, but a write may end first
 
 
 def test_a_leader_paused_for_long_comes_back_as_a_follower() -> None:
