@@ -124,6 +124,7 @@ class Trial:
                 for task in (guard, *self._follow):
                     task.cancel()
         finally:
+            self.recorder.dismiss()
             self.ended_ns = self.ended_ns or time.monotonic_ns()
             with contextlib.suppress(Exception):
                 await self.job.fault.heal(self.ground)

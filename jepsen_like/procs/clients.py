@@ -53,12 +53,17 @@ class Recorder:
         self.history = History()
         self.acknowledged = 0
         self.highest_index = 0
-        self._clients = 0
+        self._clients: list[Client] = []
 
-    def new_client(self) -> int:
+    def enrol(self, client: Client) -> int:
         """A number that no other client of the run has."""
-        self._clients += 1
-        return self._clients - 1
+        self._clients.append(client)
+        return len(self._clients) - 1
+
+    def dismiss(self) -> None:
+        """Close the connections of all clients: the run is over."""
+        for client in self._clients:
+            client.hang_up()
 
     def begin(self, client: int) -> Operation:
         """A new operation, invoked now."""
@@ -83,7 +88,7 @@ class Client:
     def __init__(
         self, fleet: Fleet, recorder: Recorder, rng: random.Random, timeout_s: float = TIMEOUT_S
     ) -> None:
-        self.number = recorder.new_client()
+        self.number = recorder.enrol(self)
         self._fleet = fleet
         self._recorder = recorder
         self._rng = rng
@@ -104,11 +109,15 @@ class Client:
         self.leave()
         self._member = member
 
-    def leave(self) -> None:
-        """Go to another member, or back to the same one."""
+    def hang_up(self) -> None:
+        """Close the connection, if there is one."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+    def leave(self) -> None:
+        """Go to another member, or back to the same one."""
+        self.hang_up()
         self._member = self._fleet.pick(self._rng)
 
     async def write(self, request: Request) -> Operation:
