@@ -131,7 +131,11 @@ FAULTS: Final[tuple[Fault, ...]] = (
     Jumps("clocks jump by a second", by_a_second),
     Jumps("every clock differs", anywhere, everybody),
     Jumps(
-        "a new leader under other clocks", by_an_hour, everybody, new_leader=True, smallest=3,
+        "a new leader under other clocks",
+        by_an_hour,
+        everybody,
+        new_leader=True,
+        smallest=3,
         setting=SETTING._replace(starts_under_them=True),
     ),  # fmt: skip
     Drift(),

@@ -97,11 +97,10 @@ def _heartbeat_beyond_match() -> list[Patch]:
         reads = core.leader_reads
         assert reads is not None
         core.heartbeat_elapsed = 0
+        context = core.heartbeat_context
         for member in core.progress:
             core.messages.append(
-                Heartbeat(
-                    member, core.member_id, core.term, core.commit, reads.number, core.log.last
-                )
+                Heartbeat(member, core.member_id, core.term, core.commit, reads.number, context)
             )
 
     return [(replication, "send_heartbeats", send_heartbeats)]

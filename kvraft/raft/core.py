@@ -110,7 +110,8 @@ class RaftCore:
     """The consensus state of one member.
 
     Of the attributes, the driver may read `member_id`, `term`, `role`, `leader` (0: none),
-    `vote`, `commit`, `applied`, `log`, `membership` and `progress` (of a leader: by member).
+    `vote`, `commit`, `applied`, `log`, `membership` and `progress` (of a leader: by member), and
+    set `heartbeat_context`, a number of 64 bits that a leader's heartbeats carry to all others.
     The rest is shared with the other modules of this package only.
     """
 
@@ -132,6 +133,7 @@ class RaftCore:
         "delivered",
         "elapsed",
         "forwarded",
+        "heartbeat_context",
         "heartbeat_elapsed",
         "install_pending",
         "installing",
@@ -201,6 +203,7 @@ class RaftCore:
         self.voter_peers: list[Progress] = []
         self.own_first = 0  # a leader's first entry; everything from there on is of its term
         self.heartbeat_elapsed = 0
+        self.heartbeat_context = 0
         self.transferee = 0
         self.transfer_elapsed = 0
         self.send_pending = False

@@ -112,7 +112,7 @@ class AppendReply(NamedTuple):
 class Heartbeat(NamedTuple):
     """The leader is there. `commit` never exceeds what the receiver has acknowledged.
 
-    `last_index` is the end of the leader's log: what comes behind it is newer than this message.
+    `context` is what the leader's driver wants all followers to hear again and again.
     """
 
     to: int
@@ -120,7 +120,7 @@ class Heartbeat(NamedTuple):
     term: int
     commit: int
     read_round: int
-    last_index: int
+    context: int
 
 
 class HeartbeatReply(NamedTuple):

@@ -108,16 +108,16 @@ def _send_snapshot(core: RaftCore, progress: Progress) -> None:
 
 
 def send_heartbeats(core: RaftCore) -> None:
-    """Tell everyone that the leader is there, with the current read round."""
+    """Tell everyone that the leader is there, with the current read round and context."""
     reads = core.leader_reads
     assert reads is not None
     core.heartbeat_elapsed = 0
     commit, term, me, number = core.commit, core.term, core.member_id, reads.number
-    last = core.log.last
+    context = core.heartbeat_context
     for member, progress in core.progress.items():
         known = progress.match
         core.messages.append(
-            Heartbeat(member, me, term, known if known < commit else commit, number, last)
+            Heartbeat(member, me, term, known if known < commit else commit, number, context)
         )
 
 

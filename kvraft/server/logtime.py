@@ -2,9 +2,10 @@
 
 The leader stamps time into the log; every member expires keys when it applies a stamp, so all
 expire the same keys at the same index. Between stamps a member estimates log time by its own
-monotonic clock, which never jumps: a wall clock set forward expires nothing early. A new leader
-continues from the stamps it has seen. Only a member that has seen none since it started (the
-whole cluster was down) consults the wall clock, so that downtime counts against a TTL.
+monotonic clock, which never jumps: a wall clock set forward expires nothing early. The leader's
+heartbeats tell its estimate, and a new leader continues from what it has heard. Only a member
+that has heard none since it started (the whole cluster was down) consults the wall clock, so that
+downtime counts against a TTL.
 
 Invariant: `now_ns` never falls below a stamp that this member has applied.
 """
@@ -23,8 +24,9 @@ class LogTime:
     def __init__(self, clock: Clock, last_stamp_ns: int) -> None:
         self._clock = clock
         self._monotonic_ns = clock.monotonic_ns()
+        self._stamp_ns = last_stamp_ns
         self._log_ns = max(last_stamp_ns, clock.wall_ns())
-        self._follows_log = False
+        self._in_step = False
 
     def now_ns(self) -> int:
         """The time to stamp into the log, and to compute remaining TTLs with."""
@@ -32,18 +34,25 @@ class LogTime:
 
     def stamp(self) -> int:
         """As `now_ns`, for a leader: from here on the wall clock has no more say."""
-        self._follows_log = True
+        self._in_step = True
         return self.now_ns()
 
-    def observe(self, stamp_ns: int, *, fresh: bool) -> None:
-        """Follow a stamp that was applied now; `fresh` if it was made a moment ago as well.
+    def observe(self, stamp_ns: int) -> None:
+        """Note a stamp that was applied now. It may be any age, so it moves time forward only."""
+        self._stamp_ns = max(stamp_ns, self._stamp_ns)
+        if stamp_ns > self.now_ns():
+            self._set(stamp_ns)
 
-        Network and commit delay make each stamp look a little old, so as a rule only those ahead
-        of the estimate move it. The first fresh one replaces what the wall clock suggested. One
-        from a backlog must not: it would set this member back by the age of the backlog, and
-        keys written in its log time would die early under the next leader.
+    def follow(self, leader_ns: int) -> None:
+        """Note the leader's estimate, as a heartbeat brought it.
+
+        Each is late by its time in the network, so as a rule only those ahead of the own estimate
+        move it. The first one replaces what the wall clock suggested.
         """
-        if stamp_ns > self.now_ns() or (fresh and not self._follows_log):
-            self._monotonic_ns = self._clock.monotonic_ns()
-            self._log_ns = stamp_ns
-        self._follows_log = self._follows_log or fresh
+        if leader_ns > self.now_ns() or not self._in_step:
+            self._set(max(leader_ns, self._stamp_ns))
+            self._in_step = True
+
+    def _set(self, log_ns: int) -> None:
+        self._monotonic_ns = self._clock.monotonic_ns()
+        self._log_ns = log_ns

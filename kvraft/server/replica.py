@@ -148,7 +148,6 @@ class Replica:
         self._snapshot_index = core.applied
         self._snapshot_running = False
         self._stamped_ns = 0
-        self._contact_index: int | None = None
         self._published = False
         self._leader_since_ns = 0
         self._last_leader = 0
@@ -159,6 +158,8 @@ class Replica:
 
     def tick(self) -> None:
         """One heartbeat interval has passed."""
+        if self.core.role is Role.LEADER:
+            self._tell_time()
         self.core.tick()
         self._hold_queue = False
         self._send += self._outbox.tick()
@@ -193,15 +194,18 @@ class Replica:
                 self.checks.received(frame)
         else:
             self.core.step(frame)
-            if self._contact_index is None and isinstance(frame, Heartbeat):
-                self._note_contact(frame)
+            if isinstance(frame, Heartbeat):
+                self._hear_time(frame)
 
-    def _note_contact(self, beat: Heartbeat) -> None:
-        """Remember how far the log had come when this leader was first heard without a break:
-        what it stamps behind that is stamped now, not read from a backlog. Its commit index would
-        not do: a leader that was cut off has stamps behind it that may be any age."""
-        if beat.sender == self.core.leader and beat.term == self.core.term:
-            self._contact_index = beat.last_index
+    def _tell_time(self) -> None:
+        """Have the heartbeats of this leader carry log time."""
+        self.core.heartbeat_context = self.log_time.stamp()
+
+    def _hear_time(self, beat: Heartbeat) -> None:
+        """Follow the leader's log time, which is but a message old; 0 if it has not set any."""
+        core = self.core
+        if beat.context and beat.sender == core.leader and beat.term == core.term:
+            self.log_time.follow(beat.context)
 
     def propose(self, request: Request, done: Done) -> None:
         """Write `request` to the log; `done` is called exactly once with the outcome."""
@@ -548,9 +552,7 @@ class Replica:
     def _apply_internal(self, request_id: int, request: Request, entry: bytes) -> None:
         if request.op == Op.SYNC:
             self.store.apply(request)
-            contact = self._contact_index
-            fresh = contact is not None and self.applied_index > contact
-            self.log_time.observe(request.time_ns, fresh=fresh)
+            self.log_time.observe(request.time_ns)
             return
         if request.op == Op.COMMAND:
             applied = self.store.command(request.value, self.applied_index)
@@ -646,7 +648,8 @@ class Replica:
 
     def _leader_changed(self) -> None:
         core = self.core
-        self._contact_index = None
+        if core.role is Role.LEADER:
+            self._tell_time()
         if core.leader != self._last_leader:
             self._last_leader = core.leader
             if core.leader:

@@ -36,43 +36,57 @@ def test_a_wall_clock_behind_the_log_does_not_turn_it_back() -> None:
     assert LogTime(ManualClock(BOOT - HOUR), BOOT).now_ns() == BOOT
 
 
-def test_the_first_stamp_of_another_leader_replaces_the_wall_clock() -> None:
+def test_the_first_word_of_a_leader_replaces_the_wall_clock() -> None:
     clock = ManualClock(BOOT + HOUR)
     log_time = LogTime(clock, 0)
-    log_time.observe(BOOT, fresh=True)
+    log_time.follow(BOOT)
     assert log_time.now_ns() == BOOT
     clock.advance(SECOND)
     assert log_time.now_ns() == BOOT + SECOND
 
 
-def test_later_stamps_only_move_it_forward() -> None:
+def test_later_ones_only_move_it_forward() -> None:
     clock = ManualClock(BOOT)
     log_time = LogTime(clock, 0)
-    log_time.observe(BOOT, fresh=True)
+    log_time.follow(BOOT)
     clock.advance(10 * SECOND)
-    log_time.observe(BOOT + 9 * SECOND, fresh=True)
-    assert log_time.now_ns() == BOOT + 10 * SECOND, "a stamp is always a little old"
-    log_time.observe(BOOT + 11 * SECOND, fresh=True)
+    log_time.follow(BOOT + 9 * SECOND)
+    assert log_time.now_ns() == BOOT + 10 * SECOND, "a message is always a little old"
+    log_time.follow(BOOT + 11 * SECOND)
     assert log_time.now_ns() == BOOT + 11 * SECOND
     clock.advance(SECOND)
     assert log_time.now_ns() == BOOT + 12 * SECOND
 
 
-def test_a_leader_is_not_set_back_by_its_own_stamps() -> None:
+def test_a_leader_is_not_set_back_by_its_successor() -> None:
     clock = ManualClock(BOOT)
     log_time = LogTime(clock, 0)
     stamp = log_time.stamp()
     clock.advance(SECOND)
-    log_time.observe(stamp, fresh=True)
+    log_time.observe(stamp)
+    log_time.follow(stamp)
     assert log_time.now_ns() == BOOT + SECOND
 
 
-def test_a_stamp_from_a_backlog_moves_it_forward_only() -> None:
+def test_a_stamp_moves_it_forward_only() -> None:
     clock = ManualClock(BOOT)
     log_time = LogTime(clock, 0)
-    log_time.observe(BOOT - 4 * SECOND, fresh=False)
+    log_time.observe(BOOT - 4 * SECOND)
     assert log_time.now_ns() == BOOT
-    log_time.observe(BOOT + SECOND, fresh=False)
+    log_time.observe(BOOT + SECOND)
     assert log_time.now_ns() == BOOT + SECOND
-    log_time.observe(BOOT, fresh=True)
-    assert log_time.now_ns() == BOOT, "the first fresh one is believed all the same"
+    log_time.follow(BOOT + SECOND // 2)
+    assert log_time.now_ns() == BOOT + SECOND, "never below a stamp that was applied"
+
+
+def test_a_stamp_from_a_backlog_leaves_the_first_word_of_a_leader_its_weight() -> None:
+    log_time = LogTime(ManualClock(BOOT + HOUR), BOOT - 4 * SECOND)
+    log_time.observe(BOOT - 3 * SECOND)
+    log_time.follow(BOOT)
+    assert log_time.now_ns() == BOOT
+
+
+def test_a_restored_stamp_is_not_undercut_either() -> None:
+    log_time = LogTime(ManualClock(BOOT - HOUR), BOOT)
+    log_time.follow(BOOT - SECOND)
+    assert log_time.now_ns() == BOOT

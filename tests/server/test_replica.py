@@ -14,6 +14,7 @@ from kvraft.raft.message import InstallSnapshot
 from kvraft.server import replica as replica_module
 from kvraft.server.bootstrap import restore_store
 from kvraft.server.forwarding import Forward, ForwardReply, Verdict
+from kvraft.server.logtime import LogTime
 from kvraft.store.event import Event
 from kvraft.store.request import Op, Request, decode_request
 from tests.server.replicas import ELECTION_TICKS, MS, TICK_MS, TIMEOUT_MS, Cluster, Told
@@ -329,6 +330,18 @@ def test_a_jump_before_an_election_expires_nothing_early() -> None:
     assert cluster.value(2, b"/a") == b"v"
     cluster.tick(60_000 // TICK_MS)
     assert cluster.value(2, b"/a") is None
+
+
+def test_a_restarted_member_takes_the_time_from_the_first_heartbeat() -> None:
+    cluster = Cluster(3)
+    cluster.elect(1)
+    cluster.tick()
+    cluster.clock.jump(3600 * SECOND)
+    restarted = cluster[2]
+    restarted.log_time = LogTime(cluster.clock, 0)
+    assert restarted.now_ns() - cluster[1].now_ns() == 3600 * SECOND
+    cluster.tick()
+    assert restarted.now_ns() == cluster[1].now_ns()
 
 
 # --- reads -------------------------------------------------------------------------------

@@ -63,6 +63,22 @@ FOUND = (
             fault_every_ms=300, safety_ms=8000,
         ),
     ),
+    Found(
+        1030,
+        "with every restart log time fell behind by as long as a stamp took to be committed",
+        Shape(
+            tick_ms=29, election_ticks=9, snapshot_count=100, segment_bytes=4096,
+            settings=((False, False),), max_append_bytes=300, max_inflight_appends=2, clients=4,
+            think_ms=20, request_timeout_ms=5542,
+            faults=(
+                "partition", "isolate leader", "bridge", "reorder", "slow link", "slow disk",
+                "failed sync", "wall jump", "long absence", "kill majority", "crash in recovery",
+                "empty disk", "stranger",
+            ),
+            rates=(5, 1, 5, 1, 5, 5, 5, 2, 1, 5, 2, 2, 2),
+            safety_ms=30_000, slow_watch_share=0.0, repeat_share=0.0,
+        ),
+    ),
 )  # fmt: skip
 
 
