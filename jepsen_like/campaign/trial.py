@@ -37,7 +37,7 @@ ELECTION_MS: Final = 1000
 MEMBER_FLAGS: Final = ("--heartbeat-interval=100", f"--election-timeout={ELECTION_MS}")
 SNAPSHOT_COUNTS: Final = (50, 100, 1000)  # small, so that snapshots are made and sent all the time
 RECOVERY_LIMIT_S: Final = 10 * ELECTION_MS / 1000  # what is promised
-PROGRESS_LIMIT_S: Final = 45.0  # on a machine busy with other things; beyond it the cluster hangs
+PROGRESS_LIMIT_S: Final = 45.0  # waited for, to tell a slow recovery from none at all
 STRIKE_LIMIT_S: Final = 150.0  # a strike that takes longer is a defect of the harness
 PATIENCE: Final = 0.75  # how often progress is waited for between strikes
 BETWEEN_S: Final = (3.5, 6.5)  # from one strike to the next
