@@ -164,6 +164,7 @@ SLOW_SYNC_S: Final = 1.0  # a sync that takes longer is warned of; what etcd 3 d
 CHECK_PAUSE_S: Final = 0.004  # between slices of a digest of 1 ms: a fifth of the loop's time
 CHECK_INLINE_BYTES: Final = 64 << 10  # of a slice hashed on the loop: 0.1 ms; more in a thread
 CHECK_PATIENCE_S: Final = 120  # for the digests of all members: a million keys take some 10 s
+CHECK_GRACE_S: Final = 10  # for the others, beside once more what the first member has taken
 CHECK_DIGEST_BYTES: Final = 64  # of a digest or version in a frame; ours have 32 or fewer
 PROFILED_TASKS: Final = 200  # whose stacks are shown: a millisecond for ten of them
 PROFILED_OBJECTS: Final = 200_000  # counted by type; a server has far fewer that are not settled

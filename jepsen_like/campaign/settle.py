@@ -1,8 +1,13 @@
-"""The end of a stage: all members up, a write through each, and then the same from all."""
+"""The end of a stage: all members up, a write through each, and then the same from all.
+
+What clients can read is compared byte for byte. The rest (hidden keys, users, members' records, the
+history for watchers) the members compare themselves, by digests at one place of the log.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +25,8 @@ SETTLE_LIMIT_S: Final = 60.0
 READ_TIMEOUT_S: Final = 10.0
 POLL_S: Final = 0.05
 RETRY_S: Final = 0.2
+COMPARED: Final = "kvraft_corrupt_check_index"
+DIFFERED: Final = "kvraft_corrupt_check_failures_total"
 
 
 class Shown(NamedTuple):
@@ -29,6 +36,8 @@ class Shown(NamedTuple):
     body: bytes
     seconds: float
     """How long it took until all of them did."""
+    compared_index: int = 0
+    """The entry of the log at which all had the same digest; 0 if there was nothing to compare."""
 
 
 class Settling:
@@ -72,6 +81,34 @@ class Settling:
             # A member that came back noted that after the last write, or a key expired. Only a
             # later event tells the watchers how far they have seen everything.
             await self._write(self._fleet.numbers()[0])
+
+    async def compared(self) -> int:
+        """Wait until the members have found their digests equal anew, and tell at which entry.
+
+        Raises Violation.
+        """
+        self._deadline_s = time.monotonic() + SETTLE_LIMIT_S
+        before = max(await self._everywhere(COMPARED))
+        while True:
+            entries = await self._everywhere(COMPARED)
+            if len(set(entries)) == 1 and entries[0] > before:
+                break
+            self._in_time("the members do not compare their data after all faults ended")
+            await asyncio.sleep(RETRY_S)
+        if any(await self._everywhere(DIFFERED)):
+            raise Violation("members have found that their data differs")
+        return entries[0]
+
+    async def _everywhere(self, metric: str) -> list[int]:
+        """What all members show for it."""
+        pattern = re.compile(rb"^%s (\S+)$" % metric.encode(), re.MULTILINE)
+        found = []
+        for number in self._fleet.numbers():
+            answer = await once(self._fleet.address(number), "/metrics", READ_TIMEOUT_S)
+            match = pattern.search(answer.body)
+            assert match is not None, metric
+            found.append(int(float(match[1])))
+        return found
 
     async def _write(self, number: int) -> Outcome:
         self._client.go_to(number)

@@ -35,6 +35,7 @@ from jepsen_like.workloads.workload import Finding
 
 ELECTION_MS: Final = 1000
 MEMBER_FLAGS: Final = ("--heartbeat-interval=100", f"--election-timeout={ELECTION_MS}")
+OWN_FLAGS: Final = ("--corrupt-check-interval=1",)  # seconds
 SNAPSHOT_COUNTS: Final = (50, 100, 1000)  # small, so that snapshots are made and sent all the time
 RECOVERY_LIMIT_S: Final = 10 * ELECTION_MS / 1000  # what is promised
 PROGRESS_LIMIT_S: Final = 45.0  # waited for, to tell a slow recovery from none at all
@@ -143,7 +144,7 @@ class Trial:
     def _flags(self) -> tuple[str, ...]:
         """The fault's own flags are added behind these, except for what it sets itself."""
         count = self._rng("flags").choice(SNAPSHOT_COUNTS)
-        drawn = (*MEMBER_FLAGS, f"--snapshot-count={count}")
+        drawn = (*MEMBER_FLAGS, f"--snapshot-count={count}", *(() if self._foreign else OWN_FLAGS))
         chosen = {flag.partition("=")[0] for flag in self.job.fault.setting.flags}
         return tuple(flag for flag in drawn if flag.partition("=")[0] not in chosen)
 
@@ -257,4 +258,7 @@ class Trial:
         settling = Settling(self.fleet, self.recorder, client, self.live_watchers, self._directory)
         await settling.writes()
         await self.load.finish()
-        return await settling.same()
+        shown = await settling.same()
+        if self._foreign or len(self.fleet.numbers()) == 1:
+            return shown
+        return shown._replace(compared_index=await settling.compared())

@@ -58,13 +58,15 @@ def _checker_failed(directory: Path, name: str, error: Exception) -> Verdict:
 
 
 def _settled(trial: Trial) -> Verdict:
-    assert trial.shown is not None
-    return Verdict(
-        "settled",
-        PASSED,
-        f"all {trial.fleet.size} members show the same at store index {trial.shown.store_index}, "
-        f"{trial.shown.seconds:.1f} s after the last write",
+    shown = trial.shown
+    assert shown is not None
+    text = (
+        f"all {trial.fleet.size} members show the same at store index {shown.store_index}, "
+        f"{shown.seconds:.1f} s after the last write"
     )
+    if shown.compared_index:
+        text += f", and have the same digest at log index {shown.compared_index}"
+    return Verdict("settled", PASSED, text)
 
 
 def _recovery(trial: Trial) -> Verdict:

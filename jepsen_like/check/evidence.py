@@ -22,8 +22,6 @@ class LastLook(NamedTuple):
     """The store index in the header."""
     at_ns: int
     document: dict[str, Any]
-    digest: str = ""
-    """Of the whole store at that index, where the server offers one."""
 
 
 class Moment(NamedTuple):

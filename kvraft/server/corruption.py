@@ -11,6 +11,7 @@ pauses in between. What others say is believed only from the leader of the prese
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Callable
 from hashlib import sha256
@@ -57,13 +58,28 @@ class _Round:
         self.expected = expected
         self.at = 0
         self.reports: dict[int, CheckReport] = {}
-        self.complete = asyncio.Event()
+        self._begun = asyncio.Event()
+        self._complete = asyncio.Event()
 
     def take(self, report: CheckReport) -> None:
         if report.sender in self.expected:
             self.reports[report.sender] = report
+            self._begun.set()
         if len(self.reports) == len(self.expected):
-            self.complete.set()
+            self._complete.set()
+
+    async def wait(self) -> None:
+        """Until all have reported; a member that ended meanwhile must not hold up the rest."""
+        now_s = asyncio.get_running_loop().time
+        began_s = now_s()
+        ends_s = began_s + limits.CHECK_PATIENCE_S
+        with contextlib.suppress(TimeoutError):  # whoever is late is not compared
+            async with asyncio.timeout_at(ends_s) as timeout:
+                await self._begun.wait()
+                first_s = now_s()
+                grace_s = limits.CHECK_GRACE_S + first_s - began_s
+                timeout.reschedule(min(ends_s, first_s + grace_s))
+                await self._complete.wait()
 
 
 class CorruptionCheck:
@@ -125,10 +141,7 @@ class CorruptionCheck:
             if not self._replica.propose_check(number):
                 return None
             self._wake()
-            async with asyncio.timeout(limits.CHECK_PATIENCE_S):
-                await round_.complete.wait()
-        except TimeoutError:
-            pass  # whoever is late is not compared
+            await round_.wait()
         finally:
             self._round = None
         if core.role is not Role.LEADER or core.term != round_.term:

@@ -198,7 +198,7 @@ class PerfectRun:
             self.evidence.sessions += self.sessions_of(member)
             look = document(self.model, ROOT)
             self.evidence.finals.append(
-                LastLook(member, ROOT, self.model.index, self.now_ns, {"node": look}, "same")
+                LastLook(member, ROOT, self.model.index, self.now_ns, {"node": look})
             )
         return self.evidence
 

@@ -388,11 +388,6 @@ def one_member_stays_behind(evidence: Evidence) -> None:
     evidence.finals[1] = look._replace(store_index=look.store_index - 1)
 
 
-@plant("convergence")
-def one_member_has_another_digest(evidence: Evidence) -> None:
-    evidence.finals[2] = evidence.finals[2]._replace(digest="another")
-
-
 @plant("convergence", UNKNOWN)
 def nobody_looked_in_the_end(evidence: Evidence) -> None:
     evidence.finals.clear()

@@ -142,7 +142,7 @@ async def test_who_cannot_be_reached_is_not_waited_for(tmp_path: Path) -> None:
 
 
 async def test_late_digests_do_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "CHECK_PATIENCE_S", 2.0)
+    monkeypatch.setattr(limits, "CHECK_GRACE_S", 2.0)
     async with running(3, tmp_path) as cluster:
         leader = await filled(cluster)
         late = next(member for member in cluster.members if member is not leader)
