@@ -59,16 +59,18 @@ class _StreamProtocol(asyncio.Protocol):
                 if not self.accepted.done():
                     self.accepted.set_result(None)
         except HandshakeError as error:
-            if not self.accepted.done():
-                self.accepted.set_exception(error)
+            self._fail(error)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if not self.accepted.done():
-            why = f"connection closed: {failure(exc)}" if exc else "connection closed"
-            self.accepted.set_exception(HandshakeError(why))
-            self.accepted.exception()  # seen: nobody waits for it if dialling was given up
+        why = f"connection closed: {failure(exc)}" if exc else "connection closed"
+        self._fail(HandshakeError(why))
         if not self.closed.done():
             self.closed.set_result(None)
+
+    def _fail(self, error: HandshakeError) -> None:
+        if not self.accepted.done():
+            self.accepted.set_exception(error)
+            self.accepted.exception()  # seen: nobody waits for it if dialling was given up
 
 
 class Peer:
