@@ -5,7 +5,8 @@ stands in a comment on the lines above a block:
 
     <!-- not run: REASON -->      it cannot run here
     <!-- file: NAME -->           it is not run but saved, for later blocks to use
-    <!-- another terminal -->     it goes on while the next block runs, and its output comes then
+    <!-- another terminal -->     it watches while the next block runs, and its output comes then
+    <!-- another terminal: does not watch -->    the same for what need not have begun by then
     <!-- stays -->                it is a server: it has to print what is shown, and goes on
     <!-- typed there -->          lines that are typed into that server, behind `> `
     <!-- fails: NAME -->          a program that has to end with this exception
@@ -21,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 MARKS: Final = ("not run", "file", "another terminal", "stays", "typed there", "fails")
+DOES_NOT_WATCH: Final = "does not watch"
 # What somebody could type: these have to run, or to say why not.
 RUNNABLE: Final = ("console", "python", "sh")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import signal
 import subprocess
 import tempfile
 from pathlib import Path
@@ -18,6 +17,12 @@ CLIENT_PORTS: Final = (2379, 22379, 32379)
 REQUEST_TIMEOUT_S: Final = 5.0
 STOP_TIMEOUT_S: Final = 10.0
 _PORT: Final = re.compile(r"^  m\d  http://127\.0\.0\.1:(\d+)", re.MULTILINE)
+
+
+def watchers_at(url: str) -> int:
+    """How many watches are open at a member. Raises OSError if there is none."""
+    answer = call(url, "GET", "/v2/stats/store", timeout_s=REQUEST_TIMEOUT_S)
+    return int(answer.body["watchers"])
 
 
 class Playground:
@@ -66,7 +71,7 @@ class Playground:
     def _stop(self) -> None:
         process, self._process = self._process, None
         if process is not None:
-            process.send_signal(signal.SIGINT)
+            process.terminate()  # not SIGINT: a shell may have had it ignored (`&`)
             try:
                 process.wait(STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
@@ -79,8 +84,13 @@ class Playground:
             return
         try:
             self._clear(f"http://127.0.0.1:{self._ports[0]}")
+            wait_until("nobody watches", lambda: not self.watchers())
         except (OSError, LookupError, TypeError):
             self._stop()
+
+    def watchers(self) -> int:
+        """How many watches are open at all members."""
+        return sum(watchers_at(f"http://127.0.0.1:{port}") for port in self._ports)
 
     def _clear(self, url: str) -> None:
         root = call(url, "GET", "/v2/keys/", timeout_s=REQUEST_TIMEOUT_S).body["node"]

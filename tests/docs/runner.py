@@ -14,22 +14,22 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from benchmarks.members import call, free_ports
+from benchmarks.members import free_ports
 from tests.docs import markdown
 from tests.docs.compare import renewed, same
-from tests.docs.markdown import RUNNABLE, Block, Page, Typed
-from tests.docs.playground import CLIENT_PORTS, Playground
+from tests.docs.markdown import DOES_NOT_WATCH, RUNNABLE, Block, Page, Typed
+from tests.docs.playground import CLIENT_PORTS, Playground, watchers_at
 from tests.docs.ports import Ports
 from tests.docs.programs import Programs
-from tests.docs.shell import Shell, ShellError
+from tests.docs.shell import Screen, Shell, ShellError
 from tests.docs.terminal import Terminal
 
 ROOT: Final = Path(__file__).parent.parent.parent
 PAGES_ROOT = ROOT  # what the names of pages are relative to
 COMMAND_TIMEOUT_S: Final = 30.0
-STARTED_TIMEOUT_S: Final = 20.0  # a server has to show what the page says
-PRINTED_TIMEOUT_S: Final = 5.0  # another terminal's output
-BEGUN_S: Final = 1.5  # until another terminal watches; one that does not watch has begun then
+STARTED_TIMEOUT_S: Final = 30.0  # a server has to show what the page says, a watch to be there
+PRINTED_TIMEOUT_S: Final = 20.0  # output of another terminal, or of what goes on in the background
+BEGUN_S: Final = 5.0  # what is left in the background may go on for good
 POLL_S: Final = 0.01
 _MEMBER: Final = re.compile(r"\bm\d\b")  # as `kvraft dev` names them
 
@@ -67,7 +67,7 @@ def run_page(path: Path, playground: Playground, *, renew: bool = False) -> Repo
             try:
                 for block in page.blocks:
                     run.block(page, block)
-                run.finish_waiting()
+                run.finish()
             finally:
                 run.close()
     else:
@@ -96,12 +96,21 @@ def _rewritten(text: str, report: Report) -> str:
 
 
 @dataclass
+class _Pending:
+    """A command whose output is still to come, and the line at which the page shows it."""
+
+    line: int
+    typed: Typed
+    screen: Screen
+
+
+@dataclass
 class _Waiting:
-    """A block in another terminal, whose output is still to come."""
+    """A block in another terminal; `watchers` were there before it began."""
 
     shell: Shell
-    block: Block
-    typed: Typed
+    pending: _Pending
+    watchers: int
 
 
 class _Run:
@@ -118,6 +127,7 @@ class _Run:
         self._left: list[Shell] = []
         self._members: dict[str, str] = {}
         self._waiting: list[_Waiting] = []
+        self._background: list[_Pending] = []
         # A person's terminal shows no progress of such short transfers, a pipe does.
         (folder / ".curlrc").write_text("silent\nshow-error\n")
 
@@ -125,7 +135,7 @@ class _Run:
         """End everything the page has started."""
         if self._programs is not None:
             self._programs.close()
-        for shell in (self._shell, *self._left, *(w.shell for w in self._waiting)):
+        for shell in (self._shell, *self._left, *(waiting.shell for waiting in self._waiting)):
             if shell is not None:
                 shell.close()
         for server in self._servers:
@@ -157,7 +167,12 @@ class _Run:
             self._program(block)
         else:
             self._console(block)
-        self.finish_waiting()
+        self._finish_waiting()
+
+    def finish(self) -> None:
+        """Look at what has not been looked at when the page is over."""
+        self._finish_waiting()
+        self._settle()
 
     # --- shells ---------------------------------------------------------------------------
 
@@ -182,20 +197,28 @@ class _Run:
         if self._shell is None:
             self._shell = self._new_shell()
         if block.language == "sh":
-            status = self._run_in(self._shell, "\n".join(block.text), block.line)
-            if status not in (0, None):
-                printed = "\n".join(self._shell.output())
-                self._fail(block.line, f"exit code {status}\n{printed}")
-            self._shell.output()
+            self._script(self._shell, block)
             return
         line = block.line
         for typed in markdown.typed(block):
-            self._run_in(self._shell, typed.command, line + 1)
+            ended = self._run_in(self._shell, typed.command, line + 1)
             line += len(typed.shown)
-            self._compare(line, typed, self._printed(self._shell))
+            if ended is not None:
+                self._look_at(_Pending(line, typed, ended[1]))
             line += len(typed.expected)
+        self._settle()
 
-    def _run_in(self, shell: Shell, command: str, line: int) -> int | None:
+    def _script(self, shell: Shell, block: Block) -> None:
+        ended = self._run_in(shell, "\n".join(block.text), block.line)
+        if ended is None:
+            return
+        status, screen = ended
+        if status != 0:
+            printed = "\n".join(self._printed(screen))
+            self._fail(block.line, f"exit code {status}\n{printed}")
+        _until(lambda: _is_over(screen), BEGUN_S)
+
+    def _run_in(self, shell: Shell, command: str, line: int) -> tuple[int, Screen] | None:
         try:
             return shell.run(self._ports.to_real(command), COMMAND_TIMEOUT_S)
         except ShellError as error:
@@ -204,39 +227,80 @@ class _Run:
             self._shell = self._new_shell()
             return None
 
-    def _printed(self, shell: Shell | Terminal) -> list[str]:
-        return self._ports.to_documented(shell.output())
+    def _look_at(self, pending: _Pending) -> None:
+        """Compare what a command has printed, now if nothing more can come, or at the end."""
+        if not _is_over(pending.screen):
+            self._background.append(pending)
+            self._await(pending, BEGUN_S)
+            return
+        self._compare(pending.line, pending.typed, self._printed(pending.screen))
+
+    def _settle(self) -> None:
+        """Compare what goes on in the background; what is still there then is compared again."""
+        going_on = []
+        for pending in self._background:
+            self._await(pending, PRINTED_TIMEOUT_S)
+            over = _is_over(pending.screen)
+            right = self._compare(pending.line, pending.typed, self._printed(pending.screen))
+            if right and not over:
+                going_on.append(pending)
+        self._background = going_on
+
+    def _await(self, pending: _Pending, timeout_s: float) -> None:
+        """Wait until a command has printed what the page shows, or can print nothing more."""
+
+        def shown() -> bool:
+            over = _is_over(pending.screen)
+            return over or same(pending.typed.expected, self._printed(pending.screen))
+
+        _until(shown, timeout_s)
+
+    def _printed(self, screen: Screen) -> list[str]:
+        return self._ports.to_documented(screen.lines())
+
+    # --- other terminals ------------------------------------------------------------------
 
     def _begin(self, block: Block) -> None:
-        """Start what another terminal shows, and wait until it watches, or for a moment."""
-        before = self._watchers()
+        """Start what another terminal shows, and wait until it watches."""
+        watchers = self._watchers()
         shell = self._new_shell()
         (typed,) = markdown.typed(block)
-        shell.begin(self._ports.to_real(typed.command))
-        self._waiting.append(_Waiting(shell, block, typed))
-        _until(lambda: self._watchers() > before, BEGUN_S)
+        screen = shell.begin(self._ports.to_real(typed.command))
+        pending = _Pending(block.line + len(typed.shown), typed, screen)
+        self._waiting.append(_Waiting(shell, pending, watchers))
+        if block.argument == DOES_NOT_WATCH:
+            return
+
+        def begun() -> bool:
+            return self._watchers() > watchers or shell.ended() is not None
+
+        if not _until(begun, STARTED_TIMEOUT_S):
+            self._fail(block.line, f"does not watch within {STARTED_TIMEOUT_S:g} s")
 
     def _watchers(self) -> int:
         """How many watches are open at all members."""
         total = 0
         for port in CLIENT_PORTS:
             with contextlib.suppress(OSError, TypeError, KeyError):  # there may be fewer members
-                answer = call(self._ports.url(port), "GET", "/v2/stats/store", timeout_s=1)
-                total += int(answer.body["watchers"])
+                total += watchers_at(self._ports.url(port))
         return total
 
-    def finish_waiting(self) -> None:
+    def _finish_waiting(self) -> None:
         """Look at the other terminals, and close them."""
         for waiting in self._waiting:
-            shell = waiting.shell
-            _until(partial(self._shows, shell, waiting.typed.expected), PRINTED_TIMEOUT_S)
-            line = waiting.block.line + len(waiting.typed.shown)
-            self._compare(line, waiting.typed, self._printed(shell))
-            shell.close()
+            pending = waiting.pending
+            self._await(pending, PRINTED_TIMEOUT_S)
+            self._compare(pending.line, pending.typed, self._printed(pending.screen))
+            waiting.shell.close()
+        for waiting in self._waiting[:1]:  # members take a moment to notice
+            _until(partial(self._has_watchers, waiting.watchers), STARTED_TIMEOUT_S)
         self._waiting.clear()
 
-    def _shows(self, shell: Shell | Terminal, expected: list[str]) -> bool:
-        return same(expected, self._ports.to_documented(shell.peek()))
+    def _has_watchers(self, number: int) -> bool:
+        return self._watchers() <= number
+
+    def _shows(self, server: Terminal, expected: list[str]) -> bool:
+        return same(expected, self._ports.to_documented(server.peek()))
 
     def _serve(self, block: Block) -> None:
         """Start a server: its block shows what it prints when it is there."""
@@ -251,7 +315,8 @@ class _Run:
             return same(typed.expected, self._ports.to_documented(lines))
 
         _until(shown, STARTED_TIMEOUT_S)
-        self._compare(block.line + len(typed.shown), typed, self._printed(server))
+        printed = self._ports.to_documented(server.output())
+        self._compare(block.line + len(typed.shown), typed, printed)
         if self._shell is not None:  # the endpoint may be another one now
             self._left.append(self._shell)
             self._shell = None
@@ -267,7 +332,7 @@ class _Run:
             )
             _until(partial(self._shows, server, typed.expected), PRINTED_TIMEOUT_S)
             line += len(typed.shown)
-            printed = self._printed(server)
+            printed = self._ports.to_documented(server.output())
             self._learn_members(typed.expected, printed)
             self._compare(line, typed, printed)
             line += len(typed.expected)
@@ -302,9 +367,9 @@ class _Run:
 
     # --- what came of it ------------------------------------------------------------------
 
-    def _compare(self, line: int, typed: Typed, printed: list[str]) -> None:
+    def _compare(self, line: int, typed: Typed, printed: list[str]) -> bool:
         if same(typed.expected, printed):
-            return
+            return True
         new = renewed(typed.expected, printed)
         self._report.replaced.append((line, line + len(typed.expected), new))
         self._fail(
@@ -313,6 +378,7 @@ class _Run:
                 [*typed.shown, "--- the page shows", *typed.expected, "--- printed was", *printed]
             ),
         )
+        return False
 
     def _fail(self, line: int, what: str) -> None:
         self._report.wrong.append(f"{self._path.relative_to(PAGES_ROOT)}:{line}: {what}")
@@ -322,7 +388,17 @@ def _free_port() -> int:
     return free_ports(1)[0]
 
 
-def _until(condition: Callable[[], bool], timeout_s: float) -> None:
+def _is_over(screen: Screen) -> bool:
+    """Whether a command and all that it has started have ended."""
+    screen.lines()
+    return screen.closed
+
+
+def _until(condition: Callable[[], bool], timeout_s: float) -> bool:
+    """Wait until it is so; whether it has become so in time."""
     deadline = time.monotonic() + timeout_s
-    while not condition() and time.monotonic() < deadline:
+    while not condition():
+        if time.monotonic() >= deadline:
+            return False
         time.sleep(POLL_S)
+    return True

@@ -43,7 +43,7 @@ class Terminal:
         os.write(self._screen, line.encode() + b"\n")
 
     def peek(self) -> list[str]:
-        """The lines printed since the last call of `output`."""
+        """The whole lines printed since the last call of `output`."""
         while select.select([self._screen], [], [], 0)[0]:
             try:
                 data = os.read(self._screen, _READ_BYTES)
@@ -52,13 +52,12 @@ class Terminal:
             if not data:
                 break
             self._text += data
-        lines = self._text.decode("utf-8", "replace").split("\n")
-        return lines[:-1] if lines[-1] == "" else lines
+        return self._text.decode("utf-8", "replace").split("\n")[:-1]
 
     def output(self) -> list[str]:
         """The same, taking note of it."""
         lines = self.peek()
-        self._text = b""
+        self._text = self._text[self._text.rfind(b"\n") + 1 :]
         return lines
 
     def close(self) -> None:

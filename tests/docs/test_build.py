@@ -37,6 +37,7 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in anchors(other), f"{target}#{anchor}"
 
 
+@pytest.mark.timeout(600)  # a minute of computing, on a machine that may have others to do
 def test_the_manual_builds_without_warnings(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-c", "docs"]
     done = subprocess.run(

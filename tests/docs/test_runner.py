@@ -83,11 +83,79 @@ def test_files_are_there_for_later_blocks(tmp_path: Path) -> None:
 def test_another_terminal_prints_while_the_page_goes_on(tmp_path: Path) -> None:
     text = (
         "```console\n$ mkfifo pipe\n```\n\n"
-        "<!-- another terminal -->\n```console\n$ cat pipe\nhello\n```\n\n"
+        "<!-- another terminal: does not watch -->\n```console\n$ cat pipe\nhello\n```\n\n"
         "```console\n$ echo hello > pipe\n```\n"
     )
     report, _ = run(tmp_path, text)
     assert (report.ran, report.wrong) == (3, [])
+
+
+# A command in the background that ends when somebody writes into the pipe, which cannot happen
+# before it reads: whatever order of events a page asks for, there is no other.
+LATE = "{ read line < pipe; echo late; } &"
+
+
+def test_what_a_script_left_behind_prints_is_not_the_next_commands(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "BEGUN_S", 0.0)
+    text = (
+        f"```sh\nmkfifo pipe\n{LATE}\n```\n\n"
+        "```console\n$ echo now > pipe; wait; echo mine\nmine\n```\n"
+    )
+    report, _ = run(tmp_path, text)
+    assert (report.ran, report.wrong) == (2, [])
+
+
+def test_what_goes_on_in_the_background_prints_on_its_own_screen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "BEGUN_S", 0.0)
+    text = (
+        f"```console\n$ mkfifo pipe; {LATE}\n$ echo now > pipe; wait; echo mine\nmine\n```\n\n"
+        "```console\n$ echo yours\nyours\n```\n"
+    )
+    report, page = run(tmp_path, text, renew=True)
+    (wrong,) = report.wrong
+    assert wrong.startswith("page.md:4: $ mkfifo pipe")
+    assert "echo now" not in wrong
+    report, _ = run(tmp_path, page)
+    assert report.wrong == []
+
+
+def test_the_background_is_awaited_and_looked_at_again_when_the_page_is_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "BEGUN_S", 0.0)
+    text = (
+        f"```console\n$ mkfifo pipe; {LATE}\nlate\n"
+        "$ (sleep 0.1; echo now > pipe) &\n```\n\n"
+        "```console\n$ { read line < pipe; echo unasked; } &\n```\n\n"
+        "```console\n$ echo now > pipe; wait\n```\n"
+    )
+    report, _ = run(tmp_path, text)
+    (wrong,) = report.wrong
+    assert wrong.startswith("page.md:10: ")
+    assert wrong.endswith("unasked")
+
+
+def test_a_screen_holds_more_than_a_pipe(tmp_path: Path) -> None:
+    report, _ = run(
+        tmp_path,
+        "```console\n$ head -c 3000000 /dev/zero | tr '\\0' x | wc -c; "
+        "head -c 3000000 /dev/zero | tr '\\0' x\n3000000\nxxx...\n```\n",
+    )
+    assert report.wrong == []
+
+
+def test_another_terminal_has_to_watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "STARTED_TIMEOUT_S", 0.0)
+    text = (
+        "```console\n$ mkfifo pipe\n```\n\n<!-- another terminal -->\n```console\n$ cat pipe\n```\n"
+    )
+    report, _ = run(tmp_path, text)
+    (wrong,) = report.wrong
+    assert wrong == "page.md:8: does not watch within 0 s"
 
 
 def test_what_is_not_run_is_counted_with_its_reason(tmp_path: Path) -> None:
