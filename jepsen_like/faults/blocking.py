@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from jepsen_like.faults import steps
 from jepsen_like.faults.fault import Anywhere
-from jepsen_like.faults.power import HARNESSED
+from jepsen_like.faults.harnessed import HARNESSED, HarnessFault
 from jepsen_like.faults.victims import Victims, everybody, leader, majority, one
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class Blocked(Anywhere):
 
 
 @dataclass(frozen=True)
-class StandsStill(Anywhere):
+class StandsStill(HarnessFault):
     """A member stands still at a failpoint: the loop, or the disk thread, whoever passes it."""
 
     name: str = "stand still between two steps"
@@ -78,10 +78,6 @@ class StandsStill(Anywhere):
         await steps.told(arena, number, partial(arm, rng.choice(self.points), "sleep", 1, seconds))
         await asyncio.sleep(seconds)
         await steps.progress(arena)
-
-    async def heal(self, arena: Arena) -> None:
-        """See `Fault.heal`."""
-        await steps.calm(arena)
 
 
 FAULTS: Final[tuple[Fault, ...]] = (

@@ -41,8 +41,20 @@ def anywhere(rng: random.Random) -> float:
     return rng.uniform(-HOUR_S, HOUR_S)
 
 
+class ClockFault:
+    """Base of these faults: what they need of the machine, and that clocks are set right again."""
+
+    def missing(self) -> str:
+        """See `Fault.missing`."""
+        return probes.missing("faketime")
+
+    async def heal(self, arena: Arena) -> None:
+        """See `Fault.heal`."""
+        clocks_of(arena).heal()
+
+
 @dataclass(frozen=True)
-class Jumps:
+class Jumps(ClockFault):
     """Clocks are set, once or several times, and in the end set right, which is a jump, too."""
 
     name: str
@@ -53,10 +65,6 @@ class Jumps:
     smallest: int = 1
     row: int = ROW
     setting: Setting = SETTING
-
-    def missing(self) -> str:
-        """See `Fault.missing`."""
-        return probes.missing("faketime")
 
     async def strike(self, arena: Arena) -> None:
         """See `Fault.strike`."""
@@ -75,23 +83,15 @@ class Jumps:
         finally:
             await self.heal(arena)
 
-    async def heal(self, arena: Arena) -> None:
-        """See `Fault.heal`."""
-        clocks_of(arena).heal()
-
 
 @dataclass(frozen=True)
-class Drift:
+class Drift(ClockFault):
     """Clocks run fast or slow, each at another rate."""
 
     name: str = "clocks drift"
     smallest: int = 1
     row: int = ROW
     setting: Setting = SETTING
-
-    def missing(self) -> str:
-        """See `Fault.missing`."""
-        return probes.missing("faketime")
 
     async def strike(self, arena: Arena) -> None:
         """See `Fault.strike`."""
@@ -104,10 +104,6 @@ class Drift:
             await steps.progress(arena)
         finally:
             await self.heal(arena)
-
-    async def heal(self, arena: Arena) -> None:
-        """See `Fault.heal`."""
-        clocks_of(arena).heal()
 
 
 async def _kill_leader(arena: Arena) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from jepsen_like.base import Violation
 from jepsen_like.faults import spoiling, steps
 from jepsen_like.faults.fault import Anywhere
-from jepsen_like.faults.power import HARNESSED
+from jepsen_like.faults.harnessed import HARNESSED
 from jepsen_like.procs.changes import Changes
 
 if TYPE_CHECKING:
@@ -29,8 +29,15 @@ OLDER_WRITES: Final = 50
 NOTICED_S: Final = 10.0
 
 
+class Replacing(Anywhere):
+    """Base of these faults: whoever is struck, and refuses to start, is replaced."""
+
+    async def heal(self, arena: Arena) -> None:
+        """See `Fault.heal`: nothing stays."""
+
+
 @dataclass(frozen=True)
-class Damaged(Anywhere):
+class Damaged(Replacing):
     """The files of a stopped member are spoiled."""
 
     name: str
@@ -64,12 +71,9 @@ class Damaged(Anywhere):
             raise Violation(f"{fleet.member(number).name} refused to start, and changed its data")
         await replaced(arena, number)
 
-    async def heal(self, arena: Arena) -> None:
-        """See `Fault.heal`: whoever was damaged has been replaced."""
-
 
 @dataclass(frozen=True)
-class Emptied(Anywhere):
+class Emptied(Replacing):
     """The data directory is gone; the member is started with the flags it always had."""
 
     name: str = "empty data directory"
@@ -90,12 +94,9 @@ class Emptied(Anywhere):
         check_refusal(arena, number, BOOTSTRAPPED)
         await replaced(arena, number)
 
-    async def heal(self, arena: Arena) -> None:
-        """See `Fault.heal`: it has been replaced."""
-
 
 @dataclass(frozen=True)
-class SetBack(Anywhere):
+class SetBack(Replacing):
     """An older copy of a follower's whole directory takes its place, while its leader leads on."""
 
     name: str = "data directory of an earlier time"
@@ -128,9 +129,6 @@ class SetBack(Anywhere):
             raise Violation(f"{fleet.member(number).name} goes on with data that was set back")
         check_refusal(arena, number, ADVICE)
         await replaced(arena, number)
-
-    async def heal(self, arena: Arena) -> None:
-        """See `Fault.heal`: it has been replaced."""
 
 
 async def serves(arena: Arena, number: int) -> bool:

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Final
 
 from jepsen_like.base import Violation
 from jepsen_like.faults import probes, steps
-from jepsen_like.faults.fault import Anywhere, Disk, Setting
-from jepsen_like.faults.power import HARNESSED
+from jepsen_like.faults.fault import Disk, Setting
+from jepsen_like.faults.harnessed import HARNESSED, HarnessFault
 from jepsen_like.faults.victims import Victims, everybody, leader, one
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ READ_S: Final = 5.0
 
 
 @dataclass(frozen=True)
-class SyncFails(Anywhere):
+class SyncFails(HarnessFault):
     """A sync, or another disk call, returns an input/output error."""
 
     name: str
@@ -58,10 +58,6 @@ class SyncFails(Anywhere):
         check_message(arena, number)
         await steps.start_again(arena, [number])
         await steps.progress(arena)
-
-    async def heal(self, arena: Arena) -> None:
-        """See `Fault.heal`."""
-        await steps.calm(arena)
 
 
 @dataclass(frozen=True)
@@ -101,7 +97,7 @@ class SyncFailsInKernel:
 
 
 @dataclass(frozen=True)
-class Misbehaves(Anywhere):
+class Misbehaves(HarnessFault):
     """Disks are slow, or take only a part of what is written; nobody ends."""
 
     name: str
@@ -130,10 +126,6 @@ class Misbehaves(Anywhere):
         await self.heal(arena)
         await steps.progress(arena)
         steps.no_storm(before, await steps.highest_term(arena), self.name)  # heartbeats go on
-
-    async def heal(self, arena: Arena) -> None:
-        """See `Fault.heal`."""
-        await steps.calm(arena)
 
 
 @dataclass(frozen=True)

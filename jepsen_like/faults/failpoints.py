@@ -11,8 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from jepsen_like.faults import steps
-from jepsen_like.faults.fault import Anywhere
-from jepsen_like.faults.power import HARNESSED
+from jepsen_like.faults.harnessed import HARNESSED, HarnessFault
 
 if TYPE_CHECKING:
     from jepsen_like.faults.fault import Arena, Fault, Setting
@@ -82,7 +81,7 @@ AWAY_WRITES: Final = 600  # more than members under the harness keep behind a sn
 AWAY_S: Final = 10.0
 
 
-class KilledAtPoints(Anywhere):
+class KilledAtPoints(HarnessFault):
     """Kill a member at one failpoint after the other."""
 
     def __init__(self, name: str, points: tuple[str, ...], smallest: int = 1) -> None:
@@ -156,10 +155,6 @@ class KilledAtPoints(Anywhere):
         arena.fleet.may_end[number] = f"killed {point}"  # which may be at once
         arm = arena.fleet.control(number).arm
         await steps.told(arena, number, partial(arm, point, "kill", after))
-
-    async def heal(self, arena: Arena) -> None:
-        """See `Fault.heal`."""
-        await steps.calm(arena)
 
 
 async def away(arena: Arena, number: int) -> None:

@@ -130,8 +130,20 @@ async def _victim(arena: Arena) -> int:
     return arena.fleet.pick(arena.rng)
 
 
+class NetworkFault:
+    """Base of these faults: what they need of the machine, and that nothing stays cut."""
+
+    def missing(self) -> str:
+        """See `Fault.missing`."""
+        return probes.missing("namespaces", "iptables")
+
+    async def heal(self, arena: Arena) -> None:
+        """See `Fault.heal`."""
+        await asyncio.to_thread(network(arena).heal)
+
+
 @dataclass(frozen=True)
-class Partition:
+class Partition(NetworkFault):
     """One shape, for a while."""
 
     name: str
@@ -141,10 +153,6 @@ class Partition:
     """Whether some majority can still work."""
     row: int = ROW
     setting: Setting = SETTING
-
-    def missing(self) -> str:
-        """See `Fault.missing`."""
-        return probes.missing("namespaces", "iptables")
 
     async def strike(self, arena: Arena) -> None:
         """See `Fault.strike`."""
@@ -158,23 +166,15 @@ class Partition:
         finally:
             await self.heal(arena)
 
-    async def heal(self, arena: Arena) -> None:
-        """See `Fault.heal`."""
-        await asyncio.to_thread(network(arena).heal)
-
 
 @dataclass(frozen=True)
-class Flapping:
+class Flapping(NetworkFault):
     """Cut and healed again and again, always too soon for whoever just coped."""
 
     name: str = "a flapping network"
     smallest: int = 3
     row: int = ROW
     setting: Setting = SETTING
-
-    def missing(self) -> str:
-        """See `Fault.missing`."""
-        return probes.missing("namespaces", "iptables")
 
     async def strike(self, arena: Arena) -> None:
         """See `Fault.strike`."""
@@ -186,10 +186,6 @@ class Flapping:
                 await asyncio.sleep(arena.rng.uniform(*FLAP_S))
         finally:
             await self.heal(arena)
-
-    async def heal(self, arena: Arena) -> None:
-        """See `Fault.heal`."""
-        await asyncio.to_thread(network(arena).heal)
 
 
 def network(arena: Arena) -> Namespaces:

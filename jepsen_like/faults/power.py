@@ -12,13 +12,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from jepsen_like.faults import steps
-from jepsen_like.faults.fault import Anywhere, Setting
+from jepsen_like.faults.harnessed import HARNESSED, HarnessFault
 from jepsen_like.faults.victims import Victims, everybody, leader, majority, one
 
 if TYPE_CHECKING:
-    from jepsen_like.faults.fault import Arena, Fault
-
-HARNESSED: Final = Setting(harnessed=True, flags=("--snapshot-count=100",))
+    from jepsen_like.faults.fault import Arena, Fault, Setting
 
 MOMENTS: Final = (
     "after create",
@@ -74,7 +72,7 @@ async def cut(arena: Arena, numbers: list[int], mode: str) -> None:
 
 
 @dataclass(frozen=True)
-class PowerCut(Anywhere):
+class PowerCut(HarnessFault):
     """The power goes; what was not synced is lost as far as `modes` say."""
 
     name: str
@@ -92,13 +90,9 @@ class PowerCut(Anywhere):
         await steps.start_again(arena, numbers)
         await steps.progress(arena)
 
-    async def heal(self, arena: Arena) -> None:
-        """See `Fault.heal`."""
-        await steps.calm(arena)
-
 
 @dataclass(frozen=True)
-class CutBetweenSteps(Anywhere):
+class CutBetweenSteps(HarnessFault):
     """The power goes while a name or a write stands open."""
 
     name: str = "power cut while a name is changed"
@@ -122,13 +116,9 @@ class CutBetweenSteps(Anywhere):
         await steps.start_again(arena, [number])
         await steps.progress(arena)
 
-    async def heal(self, arena: Arena) -> None:
-        """See `Fault.heal`."""
-        await steps.calm(arena)
-
 
 @dataclass(frozen=True)
-class CutInRecovery(Anywhere):
+class CutInRecovery(HarnessFault):
     """The power goes again and again while a member recovers from the last time."""
 
     name: str
@@ -155,10 +145,6 @@ class CutInRecovery(Anywhere):
             fleet.may_end[number] = f"{do} {point}"
             if await fleet.ended(number, 2.0) is None:
                 await cut(arena, [number], "some")
-
-    async def heal(self, arena: Arena) -> None:
-        """See `Fault.heal`."""
-        await steps.calm(arena)
 
 
 LOSING: Final = ("nothing",)

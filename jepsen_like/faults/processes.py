@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final
 
-from jepsen_like.faults.fault import Arena, Setting
+from jepsen_like.faults.fault import Anywhere, Arena, Setting
 from jepsen_like.procs.fleet import Fleet
 
 KILL_ROW: Final = 1
@@ -24,7 +24,7 @@ PAUSE_S: Final = (1.0, 30.0)
 
 
 @dataclass(frozen=True)
-class ProcessFault:
+class ProcessFault(Anywhere):
     """A fault that needs nothing of the machine but processes and signals."""
 
     name: str
@@ -32,10 +32,6 @@ class ProcessFault:
     smallest: int
     act: Callable[[Arena], Awaitable[None]]
     setting: Setting = Setting()
-
-    def missing(self) -> str:
-        """Nothing: see `Fault.missing`."""
-        return ""
 
     async def strike(self, arena: Arena) -> None:
         """See `Fault.strike`."""

@@ -89,8 +89,16 @@ def silent(rng: random.Random) -> Rule:
     return Rule(silent=True)
 
 
+class RuleFault(Anywhere):
+    """Base of the faults that are over when no link has a rule any more."""
+
+    async def heal(self, arena: Arena) -> None:
+        """See `Fault.heal`."""
+        await asyncio.to_thread(proxies_of(arena).heal)
+
+
 @dataclass(frozen=True)
-class BadLinks(Anywhere):
+class BadLinks(RuleFault):
     """A rule on all links of the victims, for a while."""
 
     name: str
@@ -136,10 +144,6 @@ class BadLinks(Anywhere):
         await steps.progress(arena)
         check_memory(arena.fleet)
 
-    async def heal(self, arena: Arena) -> None:
-        """See `Fault.heal`."""
-        await asyncio.to_thread(proxies_of(arena).heal)
-
 
 @dataclass(frozen=True)
 class HangUps(Anywhere):
@@ -166,7 +170,7 @@ class HangUps(Anywhere):
 
 
 @dataclass(frozen=True)
-class BrokenSnapshots(Anywhere):
+class BrokenSnapshots(RuleFault):
     """A member needs a snapshot, and the transfers break or are damaged before one arrives."""
 
     name: str = "snapshot transfers break"
@@ -202,10 +206,6 @@ class BrokenSnapshots(Anywhere):
                 raise Violation(f"nobody sent a snapshot in {within_s:.0f} s: nothing was tested")
             await asyncio.sleep(POLL_S)
         return struck
-
-    async def heal(self, arena: Arena) -> None:
-        """See `Fault.heal`."""
-        await asyncio.to_thread(proxies_of(arena).heal)
 
 
 async def _transfers(proxies: Proxies) -> int:

@@ -23,6 +23,7 @@ from jepsen_like.campaign.stages import place_of, run_stage
 from jepsen_like.campaign.trial import Job
 from jepsen_like.faults import power, steps
 from jepsen_like.faults.fault import Arena, Setting
+from jepsen_like.faults.harnessed import HARNESSED
 from jepsen_like.faults.processes import a_majority, names, restore
 from jepsen_like.faults.scenes import Scene
 from jepsen_like.procs.web import BrokenError, NotSentError, once
@@ -174,7 +175,7 @@ STORIES: Final = (
         _rebooted_worker,
     ),
     Story("lost majority", "two of three are gone for a while", _lost_majority),
-    Story("power cycle", "all machines lose their power at once", _power_cycle, power.HARNESSED),
+    Story("power cycle", "all machines lose their power at once", _power_cycle, HARNESSED),
 )
 
 
