@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 import uvloop
 
 from jepsen_like.faults.wire import NOTHING, Carrier, Rule
+from jepsen_like.procs.tasks import end_tasks
 from kvraft.transport.handshake import SNAPSHOT_PATH, STREAM_PATH
 
 HOST: Final = "127.0.0.1"
@@ -196,9 +197,7 @@ class Passage:
             try:
                 await asyncio.wait([back, *there[-1:]], return_when=asyncio.FIRST_COMPLETED)
             finally:
-                for task in (back, *there):
-                    task.cancel()
-                await asyncio.gather(back, *there, return_exceptions=True)
+                await end_tasks([back, *there])
         finally:
             self._far.transport.abort()
 

@@ -32,6 +32,7 @@ from jepsen_like.check.explain import Explanation
 from jepsen_like.check.history import Operation
 from jepsen_like.faults.processes import ANYTHING
 from jepsen_like.procs.clients import ROOT, Recorder
+from jepsen_like.procs.tasks import end_tasks
 from jepsen_like.report.result import FAILED, PASSED
 from jepsen_like.workloads.keys import Writer, keys_below, queue_below
 from jepsen_like.workloads.workload import Finding
@@ -208,14 +209,11 @@ class Following:
 
     async def close(self) -> None:
         """End the consumers. Raises what one of them has failed with."""
-        for task in self._tasks:
-            task.cancel()
-        outcomes = await asyncio.gather(*self._tasks, return_exceptions=True)
+        failures = await end_tasks(self._tasks)
         for client in self._clients:
             await client.close()
-        for outcome in outcomes:
-            if isinstance(outcome, Exception):
-                raise outcome
+        if failures:
+            raise failures[0]
 
     def check(self) -> dict[str, Finding]:
         """What each consumer was told against the order of all changes."""

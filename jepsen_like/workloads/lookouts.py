@@ -6,6 +6,7 @@ import asyncio
 from typing import Final
 
 from jepsen_like.check.coverage import Seen
+from jepsen_like.procs.tasks import end_tasks
 from jepsen_like.procs.watchers import Watcher
 from jepsen_like.workloads.workload import Context
 
@@ -40,12 +41,9 @@ class Lookouts:
 
     async def stop(self) -> None:
         """End all watches. Raises what one of them has found."""
-        for task in self._tasks:
-            task.cancel()
-        outcomes = await asyncio.gather(*self._tasks, return_exceptions=True)
-        for outcome in outcomes:
-            if isinstance(outcome, Exception):
-                raise outcome
+        failures = await end_tasks(self._tasks)
+        if failures:
+            raise failures[0]
 
     def behind(self, index: int) -> list[int]:
         """Members of the cluster whose watch has not shown all up to an event's index."""

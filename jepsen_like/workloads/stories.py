@@ -26,6 +26,7 @@ from jepsen_like.faults.fault import Arena, Setting
 from jepsen_like.faults.harnessed import HARNESSED
 from jepsen_like.faults.processes import a_majority, names, restore
 from jepsen_like.faults.scenes import Scene
+from jepsen_like.procs.tasks import end_tasks
 from jepsen_like.procs.web import BrokenError, NotSentError, once
 from jepsen_like.report.result import FAILED, PASSED, Stage
 from jepsen_like.workloads.worker import (
@@ -157,9 +158,7 @@ async def _rebooted_worker(arena: Arena) -> None:
         arena.note("it is back, announced once, and has what was set meanwhile")
     finally:
         await worker.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await end_tasks(tasks)
 
 
 STORIES: Final = (

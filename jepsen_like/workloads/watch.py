@@ -17,6 +17,7 @@ from typing import Final
 
 from jepsen_like.check.history import Outcome
 from jepsen_like.procs.clients import Client
+from jepsen_like.procs.tasks import end_tasks
 from jepsen_like.workloads import watched
 from jepsen_like.workloads.followers import Follower, Manner, Notebook
 from jepsen_like.workloads.pace import recruit, work
@@ -88,12 +89,9 @@ class WatchWork:
             f"not told of index {self._goal(follower)}: {follower.manner}, at {follower.position}"
             for follower in self._late()
         ]
-        for task in self._tasks:
-            task.cancel()
-        outcomes = await asyncio.gather(*self._tasks, return_exceptions=True)
-        for outcome in outcomes:
-            if isinstance(outcome, Exception):
-                raise outcome
+        failures = await end_tasks(self._tasks)
+        if failures:
+            raise failures[0]
 
     def check(self) -> Finding:
         """Hold what the watchers were shown against each other."""

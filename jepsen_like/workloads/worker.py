@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from benchmarks.members import KVRAFT, Member, free_ports, release_ports
+from jepsen_like.procs.tasks import end_tasks
 from jepsen_like.procs.web import Answer, BrokenError, Connection, NotSentError, once
 
 TTL_S: Final = 3
@@ -70,9 +71,7 @@ class Worker:
 
     async def die(self) -> None:
         """The machine is gone at once."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(self._tasks)
         self._tasks = []
         if self._proxy.process is not None:
             await asyncio.to_thread(self._proxy.kill)
