@@ -7,12 +7,11 @@ nobody knows. The swapped value names its writer beside the number, so that it i
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import Final
 
 from jepsen_like.check.history import Operation, Outcome
 from jepsen_like.procs.clients import Client
-from jepsen_like.workloads.pace import changes_of, recruit, work
+from jepsen_like.workloads.pace import changes_of, employ, recruit
 from jepsen_like.workloads.workload import Context, Finding
 from kvraft.store.request import Op, Request
 
@@ -36,9 +35,7 @@ class Counter:
 
     async def run(self, stopped: asyncio.Event) -> None:
         """See `Workload.run`."""
-        await work(self._context, [partial(self._step, one) for one in self._clients], stopped)
-        for client in self._clients:
-            client.leave()
+        await employ(self._context, self._clients, self._step, stopped)
 
     async def finish(self) -> None:
         """Count once more, and read the number and the keys."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Final
 
 from jepsen_like.check.history import Operation
@@ -74,6 +75,18 @@ async def work(context: Context, steps: Sequence[Step], stopped: asyncio.Event) 
     async with asyncio.TaskGroup() as group:
         for step in steps:
             group.create_task(repeat(step))
+
+
+async def employ(
+    context: Context,
+    clients: Sequence[Client],
+    step: Callable[[Client], Awaitable[None]],
+    stopped: asyncio.Event,
+) -> None:
+    """Let each client take the same step again and again; in the end all of them leave."""
+    await work(context, [partial(step, client) for client in clients], stopped)
+    for client in clients:
+        client.leave()
 
 
 async def pause(stopped: asyncio.Event, seconds: float) -> None:

@@ -11,12 +11,11 @@ import asyncio
 import heapq
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from typing import Final, NamedTuple
 
 from jepsen_like.check.history import Operation, Outcome
 from jepsen_like.procs.clients import Client
-from jepsen_like.workloads.pace import changes_of, recruit, work
+from jepsen_like.workloads.pace import changes_of, employ, recruit
 from jepsen_like.workloads.workload import Context, Finding
 from kvraft.store.request import Op, Request
 
@@ -58,9 +57,7 @@ class Queue:
 
     async def run(self, stopped: asyncio.Event) -> None:
         """See `Workload.run`."""
-        await work(self._context, [partial(self._step, one) for one in self._clients], stopped)
-        for client in self._clients:
-            client.leave()
+        await employ(self._context, self._clients, self._step, stopped)
 
     async def finish(self) -> None:
         """Append once more, take once more, and read what is left."""

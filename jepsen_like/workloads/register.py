@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from functools import partial
 from typing import Final
 
 from jepsen_like.check.history import Outcome
 from jepsen_like.check.linear import Result, Verdict
 from jepsen_like.check.registers import judge_registers
 from jepsen_like.procs.clients import Client
-from jepsen_like.workloads.pace import recruit, work
+from jepsen_like.workloads.pace import employ, recruit
 from jepsen_like.workloads.workload import Context, Finding
 from kvraft.store.request import Op, Request
 
@@ -63,11 +62,7 @@ class Register:
 
     async def run(self, stopped: asyncio.Event) -> None:
         """See `Workload.run`."""
-        await work(
-            self._context, [partial(self._step, client) for client in self._clients], stopped
-        )
-        for client in self._clients:
-            client.leave()
+        await employ(self._context, self._clients, self._step, stopped)
 
     async def finish(self) -> None:
         """The last keys are read once more."""

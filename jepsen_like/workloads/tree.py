@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from functools import partial
 from typing import Final
 
 from jepsen_like.check.history import Operation, Outcome
 from jepsen_like.procs.clients import Client
-from jepsen_like.workloads.pace import recruit, work
+from jepsen_like.workloads.pace import employ, recruit
 from jepsen_like.workloads.workload import Context, Finding
 from kvraft.store.request import Op, Request
 
@@ -187,9 +186,7 @@ class Tree:
 
     async def run(self, stopped: asyncio.Event) -> None:
         """See `Workload.run`."""
-        await work(self._context, [partial(self._step, one) for one in self._clients], stopped)
-        for client in self._clients:
-            client.leave()
+        await employ(self._context, self._clients, self._step, stopped)
 
     async def finish(self) -> None:
         """Compare all subtrees, once those with a time to live are gone."""

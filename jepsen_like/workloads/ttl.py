@@ -21,7 +21,7 @@ from jepsen_like.check.coverage import Seen
 from jepsen_like.check.history import Operation, Outcome
 from jepsen_like.procs.clients import Client
 from jepsen_like.workloads.lookouts import Lookouts
-from jepsen_like.workloads.pace import recruit, work
+from jepsen_like.workloads.pace import employ, recruit
 from jepsen_like.workloads.workload import Context, Finding
 from kvraft.store.request import Op, Request
 
@@ -87,9 +87,7 @@ class Ttl:
     async def run(self, stopped: asyncio.Event) -> None:
         """See `Workload.run`."""
         self._lookouts.start()
-        await work(self._context, [partial(self._step, one) for one in self._clients], stopped)
-        for client in self._clients:
-            client.leave()
+        await employ(self._context, self._clients, self._step, stopped)
 
     async def finish(self) -> None:
         """All keys end, and some new ones that nothing disturbs."""

@@ -20,7 +20,7 @@ from jepsen_like.procs.clients import Client
 from jepsen_like.procs.tasks import end_tasks
 from jepsen_like.workloads import watched
 from jepsen_like.workloads.followers import Follower, Manner, Notebook
-from jepsen_like.workloads.pace import recruit, work
+from jepsen_like.workloads.pace import employ, recruit
 from jepsen_like.workloads.workload import Context, Finding
 from kvraft.store.request import Op, Request
 
@@ -68,9 +68,7 @@ class WatchWork:
         self._tasks = [
             asyncio.create_task(follower.run(lambda: self._hurry)) for follower in self._followers
         ]
-        await work(self._context, [partial(self._step, one) for one in self._clients], stopped)
-        for client in self._clients:
-            client.leave()
+        await employ(self._context, self._clients, self._step, stopped)
 
     async def finish(self) -> None:
         """Write each key once more, and wait until everybody who watches was told."""
