@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from jepsen_like.base import Violation
 from jepsen_like.check.history import Operation, Outcome
+from jepsen_like.check.order import sweep
 
 if TYPE_CHECKING:
     from jepsen_like.check.agreed import AgreedLog
@@ -60,11 +61,8 @@ def check_commands(commands: Iterable[Operation], agreed: AgreedLog) -> None:
 
 
 def _check_order(answered: list[Operation]) -> None:
-    by_end = sorted(answered, key=lambda operation: operation.ended_ns)
-    place, latest = 0, 0
-    for operation in sorted(answered, key=lambda operation: operation.invoked_ns):
-        while by_end[place].ended_ns < operation.invoked_ns:
-            latest = max(latest, by_end[place].index)
-            place += 1
+    latest = 0
+    for operation, ended in sweep(answered, lambda o: o.invoked_ns, lambda o: o.ended_ns):
+        latest = max([latest, *(other.index for other in ended)])
         if operation.index <= latest:
             raise Violation(f"began after another had ended at {latest}: {operation.describe()}")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from jepsen_like.base import Violation
 from jepsen_like.check.history import Operation, Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+Done = TypeVar("Done")
 
 
 def check_order(operations: Iterable[Operation]) -> None:
@@ -36,17 +38,30 @@ def check_local_reads(operations: Iterable[Operation]) -> None:
         _check_sweep(answered)
 
 
-def _check_sweep(done: list[Operation]) -> None:
-    """Index order against real time: sort by beginning and by end, and go through both."""
-    by_end = sorted(done, key=lambda operation: (operation.ended_ns, operation.number))
-    by_start = sorted(done, key=lambda operation: (operation.invoked_ns, operation.number))
-    latest: Operation | None = None
+def sweep(
+    done: Sequence[Done], began_ns: Callable[[Done], int], ended_ns: Callable[[Done], int]
+) -> Iterator[tuple[Done, list[Done]]]:
+    """Go through time: each as it begins, with those that have ended since the last one began.
+
+    What had ended before another began came before it, for certain.
+    """
+    by_end = sorted(done, key=ended_ns)
     place = 0
-    for operation in by_start:
-        while by_end[place].ended_ns < operation.invoked_ns:
-            if latest is None or by_end[place].index > latest.index:
-                latest = by_end[place]
+    for one in sorted(done, key=began_ns):
+        first = place
+        while ended_ns(by_end[place]) < began_ns(one):
             place += 1
+        yield one, by_end[first:place]
+
+
+def _check_sweep(done: list[Operation]) -> None:
+    """Index order against real time."""
+    latest: Operation | None = None
+    by_number = sorted(done, key=lambda operation: operation.number)
+    for operation, ended in sweep(by_number, lambda o: o.invoked_ns, lambda o: o.ended_ns):
+        for other in ended:
+            if latest is None or other.index > latest.index:
+                latest = other
         if latest is None:
             continue
         changed = operation.request is not None and operation.outcome is Outcome.OK

@@ -17,6 +17,7 @@ from typing import Final
 
 from jepsen_like.base import SECOND_NS
 from jepsen_like.check.history import Operation, Outcome
+from jepsen_like.check.order import sweep
 from jepsen_like.procs.clients import Client
 from jepsen_like.workloads.pace import recruit, work
 from jepsen_like.workloads.workload import Context, Finding
@@ -228,12 +229,9 @@ def judge(journal: Journal) -> list[str]:
 
 def judge_grants(grants: Sequence[Grant]) -> list[str]:
     """Whether whoever acquired the lock after another has a larger token."""
-    by_end = sorted(grants, key=lambda grant: grant.acquired_ns)
-    largest, place = 0, 0
-    for grant in sorted(grants, key=lambda grant: grant.invoked_ns):
-        while by_end[place].acquired_ns < grant.invoked_ns:
-            largest = max(largest, by_end[place].token)
-            place += 1
+    largest = 0
+    for grant, before in sweep(grants, lambda g: g.invoked_ns, lambda g: g.acquired_ns):
+        largest = max([largest, *(other.token for other in before)])
         if grant.token <= largest:
             return [f"client {grant.client} was given token {grant.token} after {largest}"]
     return []

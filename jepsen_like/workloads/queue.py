@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from jepsen_like.check.history import Operation, Outcome
+from jepsen_like.check.order import sweep
 from jepsen_like.procs.clients import Client
 from jepsen_like.workloads.pace import changes_of, employ, recruit
 from jepsen_like.workloads.workload import Context, Finding
@@ -144,12 +145,9 @@ def judge(
 
 def _judge_order(appended: list[Operation]) -> list[str]:
     """Who began after another had ended got a larger key."""
-    by_end = sorted(appended, key=lambda push: push.ended_ns)
-    largest, place = b"", 0
-    for push in sorted(appended, key=lambda push: push.invoked_ns):
-        while by_end[place].ended_ns < push.invoked_ns:
-            largest = max(largest, by_end[place].node_path)
-            place += 1
+    largest = b""
+    for push, ended in sweep(appended, lambda o: o.invoked_ns, lambda o: o.ended_ns):
+        largest = max([largest, *(other.node_path for other in ended)])
         if push.node_path <= largest:
             return [f"{largest!r} had been appended before: {push.describe()}"]
     return []
