@@ -210,10 +210,14 @@ def a_write_comes_before_one_that_had_ended(evidence: Evidence) -> None:
 # --- reads -----------------------------------------------------------------------------
 
 
+def make_a_read_stale(evidence: Evidence, *, quorum: bool) -> None:
+    read, old = middle(list(overwritten(evidence, quorum=quorum)))
+    read.index, read.node_value, read.node_modified = old.index, old.node_value, old.index
+
+
 @plant("real time")
 def a_quorum_read_is_stale(evidence: Evidence) -> None:
-    read, old = middle(list(overwritten(evidence, quorum=True)))
-    read.index, read.node_value, read.node_modified = old.index, old.node_value, old.index
+    make_a_read_stale(evidence, quorum=True)
 
 
 @plant("registers")
@@ -224,8 +228,7 @@ def a_quorum_read_is_stale_and_its_index_hides_it(evidence: Evidence) -> None:
 
 @plant("local reads")
 def a_plain_read_goes_back_on_its_member(evidence: Evidence) -> None:
-    read, old = middle(list(overwritten(evidence, quorum=False)))
-    read.index, read.node_value, read.node_modified = old.index, old.node_value, old.index
+    make_a_read_stale(evidence, quorum=False)
 
 
 @plant("reads")
