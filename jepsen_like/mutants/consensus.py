@@ -17,46 +17,40 @@ from kvraft.storage.datadir import Storage
 REGRESSIONS: Final = "tests/raft/test_regressions.py"
 
 
-def _answer_before_sync() -> list[Patch]:
-    def advance_commit(core: RaftCore) -> None:
-        matches = [progress.match for progress in core.voter_peers] + [core.log.last]
-        index = reached_by_majority(matches)
-        if index > core.commit and index >= core.own_first:
-            core.commit = index
-            core.send_pending = bool(core.progress)
+def _commit_before_sync(core: RaftCore) -> None:
+    """The commit rule, but the leader's own log counts whether it is synced or not."""
+    matches = [progress.match for progress in core.voter_peers] + [core.log.last]
+    index = reached_by_majority(matches)
+    if index > core.commit and index >= core.own_first:
+        core.commit = index
+        core.send_pending = bool(core.progress)
 
+
+def _answer_before_sync() -> list[Patch]:
     original = RaftCore.ready
 
     def ready(core: RaftCore) -> Any:
         if core.leader_reads is not None:
-            advance_commit(core)
+            _commit_before_sync(core)
         durable, core.log.durable = core.log.durable, core.log.last
         try:
             return original(core)
         finally:
             core.log.durable = durable
 
-    return [(replication, "advance_commit", advance_commit), (RaftCore, "ready", ready)]
+    return [(replication, "advance_commit", _commit_before_sync), (RaftCore, "ready", ready)]
 
 
 def _own_log_counted_early() -> list[Patch]:
     """The leader's own log counts before its sync, as in etcd up to 3.5.4 with one member."""
-
-    def advance_commit(core: RaftCore) -> None:
-        matches = [progress.match for progress in core.voter_peers] + [core.log.last]
-        index = reached_by_majority(matches)
-        if index > core.commit and index >= core.own_first:
-            core.commit = index
-            core.send_pending = bool(core.progress)
-
     original = RaftCore.propose
 
     def propose(core: RaftCore, payloads: Any) -> int:
         first = original(core, payloads)
-        advance_commit(core)
+        _commit_before_sync(core)
         return first
 
-    return [(replication, "advance_commit", advance_commit), (RaftCore, "propose", propose)]
+    return [(replication, "advance_commit", _commit_before_sync), (RaftCore, "propose", propose)]
 
 
 def _skip_own_term_rule() -> list[Patch]:
