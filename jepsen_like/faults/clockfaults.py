@@ -41,8 +41,13 @@ def anywhere(rng: random.Random) -> float:
     return rng.uniform(-HOUR_S, HOUR_S)
 
 
+@dataclass(frozen=True, kw_only=True)
 class ClockFault:
-    """Base of these faults: what they need of the machine, and that clocks are set right again."""
+    """Base of these faults: what they need, and that clocks are set right again."""
+
+    smallest: int = 1
+    row: int = ROW
+    setting: Setting = SETTING
 
     def missing(self) -> str:
         """See `Fault.missing`."""
@@ -62,9 +67,6 @@ class Jumps(ClockFault):
     victims: Victims = anybody
     new_leader: bool = False
     """The leader is killed meanwhile, so that somebody else has to say what time it is."""
-    smallest: int = 1
-    row: int = ROW
-    setting: Setting = SETTING
 
     async def strike(self, arena: Arena) -> None:
         """See `Fault.strike`."""
@@ -89,9 +91,6 @@ class Drift(ClockFault):
     """Clocks run fast or slow, each at another rate."""
 
     name: str = "clocks drift"
-    smallest: int = 1
-    row: int = ROW
-    setting: Setting = SETTING
 
     async def strike(self, arena: Arena) -> None:
         """See `Fault.strike`."""

@@ -29,8 +29,12 @@ OLDER_WRITES: Final = 50
 NOTICED_S: Final = 10.0
 
 
+@dataclass(frozen=True, kw_only=True)
 class Replacing(Anywhere):
     """Base of these faults: whoever is struck, and refuses to start, is replaced."""
+
+    smallest: int = 3
+    setting: Setting = HARNESSED
 
     async def heal(self, arena: Arena) -> None:
         """See `Fault.heal`: nothing stays."""
@@ -45,8 +49,6 @@ class Damaged(Replacing):
     must_refuse: bool
     """Otherwise it may also start: what was spoiled may not be needed, or there is another."""
     row: int = 12
-    smallest: int = 3
-    setting: Setting = HARNESSED
 
     async def strike(self, arena: Arena) -> None:
         """See `Fault.strike`."""
@@ -78,8 +80,6 @@ class Emptied(Replacing):
 
     name: str = "empty data directory"
     row: int = 13
-    smallest: int = 3
-    setting: Setting = HARNESSED
 
     async def strike(self, arena: Arena) -> None:
         """See `Fault.strike`."""
@@ -101,8 +101,6 @@ class SetBack(Replacing):
 
     name: str = "data directory of an earlier time"
     row: int = 13
-    smallest: int = 3
-    setting: Setting = HARNESSED
 
     async def strike(self, arena: Arena) -> None:
         """See `Fault.strike`."""

@@ -130,8 +130,13 @@ async def _victim(arena: Arena) -> int:
     return arena.fleet.pick(arena.rng)
 
 
+@dataclass(frozen=True, kw_only=True)
 class NetworkFault:
-    """Base of these faults: what they need of the machine, and that nothing stays cut."""
+    """Base of these faults: what they need, and that nothing stays cut."""
+
+    smallest: int = 3
+    row: int = ROW
+    setting: Setting = SETTING
 
     def missing(self) -> str:
         """See `Fault.missing`."""
@@ -148,11 +153,8 @@ class Partition(NetworkFault):
 
     name: str
     shape: Shape
-    smallest: int = 3
     majority: bool = True
     """Whether some majority can still work."""
-    row: int = ROW
-    setting: Setting = SETTING
 
     async def strike(self, arena: Arena) -> None:
         """See `Fault.strike`."""
@@ -172,9 +174,6 @@ class Flapping(NetworkFault):
     """Cut and healed again and again, always too soon for whoever just coped."""
 
     name: str = "a flapping network"
-    smallest: int = 3
-    row: int = ROW
-    setting: Setting = SETTING
 
     async def strike(self, arena: Arena) -> None:
         """See `Fault.strike`."""
