@@ -10,33 +10,29 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from jepsen_like.base import MILLISECOND_NS, Violation
 from jepsen_like.sim import opening
+from jepsen_like.sim.calling import dial
 from jepsen_like.sim.clock import Clock
 from jepsen_like.sim.comparing import Comparing
 from jepsen_like.sim.disk import Disk, DiskFiles, PowerCut
 from jepsen_like.sim.diskqueue import DiskQueue
-from jepsen_like.sim.opening import CLUSTER_ID
+from jepsen_like.sim.saving import Saving
 from jepsen_like.sim.snapshotting import Snapshots
 from jepsen_like.sim.transfer import Receiver
 from kvraft.errors import Corrupt, DataLost, DiskFailed, DiskFull, StorageError
 from kvraft.raft import invariants
-from kvraft.raft.core import Role
-from kvraft.raft.errors import ProposalRefused
-from kvraft.raft.message import InstallSnapshot, Vote
+from kvraft.raft.message import InstallSnapshot
 from kvraft.server.frames import FRAME_NUMBERS, frame_from_wire
 from kvraft.transport.codec import FrameDecoder, FrameEncoder
-from kvraft.transport.handshake import Hello, refusal_of
 
 if TYPE_CHECKING:
     from jepsen_like.check.commands import Tally
     from jepsen_like.sim.cluster import Cluster
-    from kvraft.raft.entry import Entry, HardState
-    from kvraft.raft.ready import Persist
+    from kvraft.raft.entry import Entry
     from kvraft.server.replica import Frame, Replica
     from kvraft.storage.datadir import Storage
 
@@ -81,7 +77,6 @@ class Member:
         self.receivers: dict[int, Receiver] = {}
         self.callers: set[int] = set()  # who has called this member in this life
         self.highest_term = 0
-        self._unsaved: HardState | None = None
         self.comparing = Comparing(number, cluster.known, cluster.agreed)
         self._encoder = FrameEncoder(FRAME_NUMBERS)
         self._waiting: list[Callable[[], None]] = []
@@ -120,7 +115,7 @@ class Member:
         self.receivers = {}
         self.callers = set()
         self.snapshots = Snapshots(self)
-        self._unsaved = None
+        self._saving = Saving(self)
         self._decoder = FrameDecoder(frame_from_wire)
         self._before = invariants.observe(self.replica.core)
         self._checked: tuple[int, int, Entry | None] = (0, 0, None)
@@ -273,50 +268,17 @@ class Member:
     def _tick(self) -> None:
         self._schedule_tick()
         self.replica.tick()
-        self._save_commit_index()
-        self._dial()
+        self._saving.commit_index()
+        dial(self)
         if self.replica.may_leave():
             self.world.fault("removed member left", self.number)
             self.gone = True
             self._ended("left")
 
-    def _dial(self) -> None:
-        """Keep connections to all others, as production does; some may not want this member."""
-        network = self.cluster.network
-        for number in (*self.replica.members, *self.known):
-            peer = self.cluster.members.get(number)
-            if peer is None or not peer.up or peer.paused:
-                continue
-            if not (
-                network.connected(self.number, number) and network.connected(number, self.number)
-            ):
-                continue
-            peer.callers.add(self.number)
-            if peer.replica.may_be_told_of_removal(self.number):
-                self._refused_by(number)
-
-    def _refused_by(self, number: int) -> None:
-        told = partial(self._told_of_removal, number)
-        self.world.after(MILLISECOND_NS, partial(self.soon, self.life, told))
-
-    def _told_of_removal(self, by: int) -> None:
-        self.replica.told_of_removal(by)
-
     def receive(self, sender: Member, data: bytes) -> None:
         """Bytes of one frame from a peer."""
         if self.up:
             self.soon(self.life, lambda: self._received(sender, data))
-
-    def called_by(self, sender: int, foreign: bool, terms: int) -> None:
-        """Somebody who does not belong here opens a stream and asks for a vote."""
-        hello = Hello(CLUSTER_ID + 1 if foreign else CLUSTER_ID, sender, self.number)
-        refusal = refusal_of(hello, CLUSTER_ID, self.number, self.replica.may_be_told_of_removal)
-        if refusal is not None:
-            self.world.faults[f"stranger refused: {refusal[1].partition(' (')[0]}"] += 1
-            return
-        # Nobody here knows for certain yet that it was removed.
-        term = self.replica.core.term + terms
-        self.replica.receive(Vote(self.number, sender, term, 0, 0, False, 0, 0))
 
     def take_snapshot_now(self) -> None:
         """A snapshot before it is due, unless one is under way or nothing has changed."""
@@ -344,10 +306,10 @@ class Member:
             work = replica.take_work()
             self.point()
             if work.send:
-                self._send(work.send)
+                self.send(work.send)
                 self.point()
             if work.persist is not None:
-                self._persist(work.persist)
+                self._saving.save(work.persist)
             if work.committed:
                 self._apply(work.committed)
                 self.point()
@@ -406,7 +368,8 @@ class Member:
         invariants.check_delta(self._before, now)
         self._before = now
 
-    def _send(self, frames: list[Frame]) -> None:
+    def send(self, frames: list[Frame]) -> None:
+        """Hand frames to the network."""
         network = self.cluster.network
         for frame in frames:
             to = frame[0]
@@ -435,71 +398,14 @@ class Member:
         report = partial(self.replica.report_unreachable, to)
         self.world.after(5 * MILLISECOND_NS, partial(self.soon, self.life, report))
 
-    # --- persisting ---------------------------------------------------------------------
+    # --- the disk ---------------------------------------------------------------------
 
     def sync_latency_ns(self) -> int:
         """How long the next disk job takes."""
         base_ns = self.rng.randint(MILLISECOND_NS // 10, 3 * MILLISECOND_NS)
         return base_ns + (self.rng.randint(0, self.slow_disk_ns) if self.slow_disk_ns else 0)
 
-    def _persist(self, persist: Persist) -> None:
-        if not persist.sync:
-            self._unsaved = persist.hard_state
-            self._persisted(persist)
-            return
-        self._unsaved = None
-
-        def job() -> None:
-            if persist.snapshot is not None:
-                self.storage.adopt_received(persist.snapshot)
-            self.storage.save(persist.hard_state, persist.entries, True)
-
-        self.cluster.ledger.saving(self, persist)
-        self.wal_queue.submit(job, lambda _, error: self._saved(persist, job, error))
-
-    def _saved(self, persist: Persist, job: Callable[[], None], error: Exception | None) -> None:
-        if error is None:
-            self.cluster.ledger.saved(self, persist)
-            self.replica.disk_full = False
-            self.point()
-            self._persisted(persist)
-            self.point()
-            self.work()
-        elif isinstance(error, DiskFull):
-            self.replica.disk_full = True
-            self.world.faults["write refused by a full disk"] += 1
-            if self.replica.core.role is Role.LEADER:
-                with suppress(ProposalRefused):
-                    self.replica.core.transfer_leadership(0)
-            life = self.life
-            self.world.after(
-                100 * MILLISECOND_NS,
-                lambda: self.soon(
-                    life,
-                    lambda: self.wal_queue.submit(
-                        job, lambda _, again: self._saved(persist, job, again)
-                    ),
-                ),
-            )
-        else:
-            self.fatal(error)
-
     def fatal(self, error: Exception) -> None:
+        """Raises Killed."""
         self.world.fault("process ended by a disk error", self.number, repr(error))
         raise Killed
-
-    def _persisted(self, persist: Persist) -> None:
-        frames = self.replica.persisted(persist)
-        if frames:
-            self._send(list(frames))
-
-    def _save_commit_index(self) -> None:
-        state, self._unsaved = self._unsaved, None
-        if state is None:
-            return
-
-        def finished(_: object, error: Exception | None) -> None:
-            if error is not None and not isinstance(error, DiskFull):
-                self.fatal(error)
-
-        self.wal_queue.submit(lambda: self.storage.save(state, [], False), finished)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from jepsen_like.sim.calling import stranger_calls
+
 if TYPE_CHECKING:
     from jepsen_like.sim.cluster import Cluster
     from jepsen_like.sim.faults.dice import Dice
@@ -37,7 +39,7 @@ def stranger(cluster: Cluster, *, member: int, sender: int, foreign: bool, terms
     """Somebody calls who was removed, or is of another cluster, and asks for votes far ahead."""
     called = cluster.members.get(member)
     if called is not None:
-        called.soon(called.life, lambda: called.called_by(sender, foreign, terms))
+        called.soon(called.life, lambda: stranger_calls(called, sender, foreign, terms))
 
 
 ACTS: dict[str, Callable[..., None]] = {
