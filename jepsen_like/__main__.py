@@ -11,10 +11,15 @@ import difflib
 import importlib
 import os
 import sys
+import traceback
 from typing import Final
+
+from jepsen_like.options import interruptible, told
 
 PROGRAM: Final = "python -m jepsen_like"
 WRONG_USE: Final = 2
+NO_VERDICT: Final = 3
+INTERRUPTED: Final = 128 + 2
 BROKEN_PIPE: Final = 128 + 13  # as a program that SIGPIPE has ended
 
 # name -> (module, what it does)
@@ -39,7 +44,7 @@ examples:
   python -m jepsen_like run --fault 'kill the leader' --members 3 --seconds 20
   python -m jepsen_like COMMAND --help        what a command does, and its options
 
-exit status: 0 passed, 1 a promise was broken, 2 wrong use, 3 no verdict"""
+exit status: 0 passed, 1 a promise was broken, 2 wrong use, 3 no verdict, 130 interrupted"""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -69,15 +74,33 @@ def usage() -> str:
 
 
 def guarded() -> int:
-    """`main`, for a reader of its output that has seen enough (`| head`)."""
+    """`main`, to be interrupted, or by a reader who has seen enough (`| head`).
+
+    What goes wrong on the way is no verdict: a status of 1 would say that a promise was broken.
+    """
     try:
-        status = main()
+        with interruptible():
+            status = main()
         sys.stdout.flush()
+    except KeyboardInterrupt:
+        print(f"{PROGRAM}: interrupted", file=sys.stderr)
+        return INTERRUPTED
     except BrokenPipeError:
-        # what is still buffered is written nowhere at the end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _write_nothing_more()
         return BROKEN_PIPE
+    except OSError as error:
+        _write_nothing_more()
+        print(f"{PROGRAM}: {told(error)}", file=sys.stderr)
+        return NO_VERDICT
+    except Exception:
+        traceback.print_exc()
+        return NO_VERDICT
     return status
+
+
+def _write_nothing_more() -> None:
+    """What is still buffered cannot be written at the end either."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

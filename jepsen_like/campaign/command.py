@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import random
 import shlex
-import signal
 import sys
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -17,6 +14,7 @@ from jepsen_like.campaign import plan, runner
 from jepsen_like.faults.matrix import ROWS
 from jepsen_like.faults.registry import FAULTS
 from jepsen_like.mutants.registry import MUTANTS
+from jepsen_like.options import positive, told
 from kvraft import __version__
 
 DEFAULT_MINUTES: Final = 30.0
@@ -36,7 +34,7 @@ examples:
   python -m jepsen_like run --fault 'kill the leader' --fault 'pause one' --seconds 20
   python -m jepsen_like run --list                all faults, and what this machine lacks
 
-exit status: 0 passed, 1 a promise was broken, 2 wrong use, 3 no verdict"""
+exit status: 0 passed, 1 a promise was broken, 2 wrong use, 3 no verdict, 130 interrupted"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,8 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     add = parser.add_argument
-    add("--minutes", type=_positive, default=DEFAULT_MINUTES, help="for all stages (30)")
-    add("--seconds", type=_positive, help="of load for each stage, instead of --minutes")
+    add("--minutes", type=positive, default=DEFAULT_MINUTES, help="for all stages (30)")
+    add("--seconds", type=positive, help="of load for each stage, instead of --minutes")
     add("--fault", action="append", nargs="+", default=[], metavar="NAME",
         help="only this one; may be given often")  # fmt: skip
     add("--mix", action=argparse.BooleanOptionalAction,
@@ -80,28 +78,18 @@ def run(options: argparse.Namespace) -> int:
         print("none of these faults makes sense in a cluster of that size", file=sys.stderr)
         return WRONG_USE
     out = options.out or Path("build") / f"jepsen-{datetime.now():%Y%m%d-%H%M%S}"
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        print(f"the result cannot go there: {told(error)}; say --out DIR", file=sys.stderr)
+        return WRONG_USE
     print(f"kvraft {__version__}, seed {seed}, {len(stages)} stages, into {out}", flush=True)
     how = runner.Options(
         out, seed, seconds, options.seconds, options.mutant, options.keep,
         shlex.join(["python", "-m", "jepsen_like", *sys.argv[1:]]),
     )  # fmt: skip
-    with _interruptible():
-        campaign = runner.run_campaign(stages, how)
-    return runner.status(campaign)
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """Both signals end a campaign with its report, also where a shell had one ignored (`&`)."""
-    before = (
-        signal.signal(signal.SIGINT, signal.default_int_handler),
-        signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT)),
-    )
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before[0])
-        signal.signal(signal.SIGTERM, before[1])
+    campaign = runner.run_campaign(stages, how)
+    return runner.status(campaign, len(stages))
 
 
 def list_faults() -> int:
@@ -113,10 +101,3 @@ def list_faults() -> int:
                 reason = fault.missing()
                 print(f"      {fault.name:<44} {f'skipped: {reason}' if reason else 'runs'}")
     return 0
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if value <= 0:
-        raise argparse.ArgumentTypeError("has to be more than 0")
-    return value

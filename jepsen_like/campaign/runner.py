@@ -28,6 +28,7 @@ MAX_REASON_CHARS: Final = 600  # on the terminal; all of it is in the result
 BAR_WIDTH: Final = 24
 REDRAW_S: Final = 0.5
 STATUSES: Final = {PASSED: 0, FAILED: 1, UNKNOWN: 3}
+INTERRUPTED: Final = 128 + 2
 
 Runner = Callable[[Job, Path], Stage]
 
@@ -87,8 +88,13 @@ def _run_all(planned: Sequence[Planned], options: Options, run: Runner, campaign
             print(f"    {extra}", flush=True)
 
 
-def status(campaign: Campaign) -> int:
-    """The exit status. Nothing that ran is no verdict, and no pass."""
+def status(campaign: Campaign, planned: int) -> int:
+    """The exit status. Nothing that ran is no verdict, and no pass.
+
+    Fewer stages than were planned: it was interrupted, which matters if nothing had failed.
+    """
+    if len(campaign.stages) < planned and campaign.verdict() != FAILED:
+        return INTERRUPTED
     ran = any(stage.verdict != SKIPPED for stage in campaign.stages)
     return STATUSES[campaign.verdict() if ran else UNKNOWN]
 

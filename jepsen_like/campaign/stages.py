@@ -34,20 +34,28 @@ def run_stage(
     keep: bool = False,
     make: Callable[[Job, Path], Trial] = Trial,
 ) -> Stage:
-    """Try it; never raises but for an interruption. `directory` must not exist yet."""
+    """Try it; `directory` must not exist yet.
+
+    Never raises but for an interruption, which leaves nothing behind unless all is kept.
+    """
     fault = job.fault
     stage = Stage(fault.name, fault.row, job.members, job.seed, UNKNOWN, again=again(job))
     began_s = time.monotonic()
     directory.mkdir(parents=True)
     trial: Trial | None = None
     try:
-        trial = make(job, directory)
-        _carry_out(trial, stage, directory)
-    except Exception as error:
-        _harness_failed(stage, error, directory)
-    finally:
-        if trial is not None:
-            trial.fleet.close()
+        try:
+            trial = make(job, directory)
+            _carry_out(trial, stage, directory)
+        except Exception as error:
+            _harness_failed(stage, error, directory)
+        finally:
+            if trial is not None:
+                trial.fleet.close()
+    except KeyboardInterrupt:
+        if not keep:
+            shutil.rmtree(directory, ignore_errors=True)
+        raise
     stage.seconds = time.monotonic() - began_s
     if keep or stage.verdict != PASSED:
         stage.kept = str(directory)

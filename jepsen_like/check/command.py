@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from jepsen_like.check import records
 from jepsen_like.check.judge import FAILED, UNKNOWN, judge, worst
 from jepsen_like.check.linear import BUDGET_STEPS
+from jepsen_like.options import told, whole
 
 if TYPE_CHECKING:
     import argparse
@@ -20,7 +21,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
     parser.add_argument("files", nargs="+", metavar="FILE", help="a history, one object per line")
     parser.add_argument(
-        "--budget", type=int, default=BUDGET_STEPS, help="steps of the search for each register"
+        "--budget",
+        type=whole,
+        default=BUDGET_STEPS,
+        help="steps of the search for each register",
     )
 
 
@@ -34,7 +38,7 @@ def run(options: argparse.Namespace) -> int:
         try:
             evidence = records.load(Path(name))
         except (records.RecordError, OSError) as error:
-            print(error, file=sys.stderr)
+            print(told(error), file=sys.stderr)
             statuses.append(2)
             continue
         findings = judge(evidence, options.budget)

@@ -77,6 +77,8 @@ def _records(evidence: Evidence) -> Iterator[dict[str, Any]]:
 
 
 def _take(evidence: Evidence, number: int, record: dict[str, Any]) -> None:
+    if not isinstance(record, dict):
+        raise ValueError("a line has to be a JSON object")
     kind = record.pop("kind", None)
     if (kind == "history") != (number == 1):
         raise ValueError("the first line, and no other, describes the history")

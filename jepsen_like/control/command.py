@@ -7,17 +7,17 @@ import json
 import random
 import shutil
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Final
 
 from benchmarks.members import ETCD
 from benchmarks.report import aligned
+from jepsen_like.campaign import plan
 from jepsen_like.check.judge import PASSED
 from jepsen_like.control.trial import SERVERS, Outcome, run_trial
 from jepsen_like.faults.registry import BY_NAME
+from jepsen_like.options import folder, output, positive
 
 SECONDS: Final = 20.0
 FAULTS: Final = (
@@ -32,41 +32,46 @@ HEAD: Final = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="of load, each time")
+    parser.add_argument("--seconds", type=positive, default=SECONDS, help="of load, each time")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
-    parser.add_argument("--fault", action="append", choices=sorted(BY_NAME), help="instead of all")
+    parser.add_argument("--fault", action="append", metavar="NAME", help="instead of these six")
     parser.add_argument("--server", action="append", choices=sorted(SERVERS))
-    parser.add_argument("--json", type=Path, help="write everything that was found to this file")
+    parser.add_argument(
+        "--json", type=output, metavar="FILE", help="write everything that was found to this file"
+    )
 
 
 def run(options: argparse.Namespace) -> int:
     """Run all; 0 if nothing but stale reads was found, and these on both servers; else 1."""
+    try:
+        plan.chosen(options.fault or ())
+    except plan.UnknownNameError as error:
+        print(f"{error}; `python -m jepsen_like faults` names them all", file=sys.stderr)
+        return 2
     if shutil.which(ETCD[0]) is None:
         print("there is no etcd here (Debian: etcd-server)", file=sys.stderr)
         return 2
     print(f"seed {options.seed}", flush=True)
     names = options.fault or [name for name in FAULTS if name in BY_NAME]
     servers = options.server or list(SERVERS)
-    place = Path(tempfile.mkdtemp(prefix="kvraft-control-"))
     outcomes = []
-    for name in names:
-        reason = BY_NAME[name].missing()
-        if reason:
-            print(f"{name}: left out, {reason}", flush=True)
-            continue
-        for server in servers:
-            directory = place / f"{name.replace(' ', '-')}-{server}"
-            outcome = run_trial(server, BY_NAME[name], options.seed, options.seconds, directory)
-            outcomes.append(outcome)
-            print(f"{name}, {server}: {outcome.verdict}", flush=True)
+    with folder("kvraft-control-") as place:
+        for name in names:
+            reason = BY_NAME[name].missing()
+            if reason:
+                print(f"{name}: left out, {reason}", flush=True)
+                continue
+            for server in servers:
+                directory = place / f"{name.replace(' ', '-')}-{server}"
+                outcome = run_trial(server, BY_NAME[name], options.seed, options.seconds, directory)
+                outcomes.append(outcome)
+                print(f"{name}, {server}: {outcome.verdict}", flush=True)
     print(table(outcomes))
     for line in objections(outcomes):
         print(line)
     if options.json is not None:
         found = {"seed": options.seed, "outcomes": [asdict(outcome) for outcome in outcomes]}
         options.json.write_text(json.dumps(found, indent=1) + "\n")
-    if not any(place.iterdir()):
-        place.rmdir()
     return 1 if objections(outcomes) else 0
 
 

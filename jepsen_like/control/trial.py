@@ -57,16 +57,20 @@ def run_trial(server: str, fault: Fault, seed: int, seconds: float, directory: P
     trial.load = WithStaleReads(trial.load, stale)
     try:
         try:
-            asyncio.run(trial.execute())
-        except* Violation as group:
-            texts = "; ".join(str(error) for error in _leaves(group))
-            outcome.findings["trial"] = [FAILED, texts]
-        _judge(trial, stale, outcome)
-    except* Exception as group:
-        traceback.print_exception(group)
-        outcome.findings["harness"] = [UNKNOWN, repr(_leaves(group)[0])]
-    finally:
-        trial.fleet.close()
+            try:
+                asyncio.run(trial.execute())
+            except* Violation as group:
+                texts = "; ".join(str(error) for error in _leaves(group))
+                outcome.findings["trial"] = [FAILED, texts]
+            _judge(trial, stale, outcome)
+        except* Exception as group:
+            traceback.print_exception(group)
+            outcome.findings["harness"] = [UNKNOWN, repr(_leaves(group)[0])]
+        finally:
+            trial.fleet.close()
+    except KeyboardInterrupt:
+        shutil.rmtree(directory)
+        raise
     verdicts = {verdict for verdict, _ in outcome.findings.values()} or {UNKNOWN}
     outcome.verdict = next((one for one in (FAILED, UNKNOWN) if one in verdicts), PASSED)
     if outcome.verdict == PASSED:

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from jepsen_like.fuzz import cuts, damage
 from jepsen_like.fuzz.judge import Outcome, Verdict
+from jepsen_like.options import whole
 
 ALL_BITS: Final = 8
 MOST: Final = 256
@@ -71,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--bits", type=int, default=ALL_BITS, choices=range(ALL_BITS + 1), help="of each byte (8)"
     )
     parser.add_argument(
-        "--most", type=int, default=MOST, help=f"outcomes of one power cut tried ({MOST})"
+        "--most", type=whole, default=MOST, help=f"outcomes of one power cut tried ({MOST})"
     )
     parser.add_argument("--seed", type=int, default=0, help="of what is sampled (0)")
 

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Sequence
 from jepsen_like.mutants import trial
 from jepsen_like.mutants.mutant import Mutant, Staged
 from jepsen_like.mutants.registry import MUTANTS, by_name
+from jepsen_like.options import begin_worker, whole
 
 TEXT_WIDTH = 110  # of a verdict's text in the table
 
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--only", action="append", default=[], metavar="NAME", help="just this one; repeatable"
     )
     parser.add_argument("--procs", action="store_true", help="in real processes")
-    parser.add_argument("--jobs", type=int, default=multiprocessing.cpu_count(), metavar="N")
+    parser.add_argument("--jobs", type=whole, default=multiprocessing.cpu_count(), metavar="N")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -75,7 +76,7 @@ def _hunted(
         yield from ((mutant, trial.hunt(mutant)) for mutant in chosen)
         return
     names = [mutant.name for mutant in chosen]
-    with multiprocessing.Pool(jobs) as pool:
+    with multiprocessing.Pool(jobs, begin_worker) as pool:
         yield from zip(chosen, pool.imap(_hunt, names, chunksize=1), strict=True)
 
 

@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from jepsen_like.options import output, told
 from jepsen_like.report import page, result, text
 
 STATUSES = {result.PASSED: 0, result.FAILED: 1, result.UNKNOWN: 3}
@@ -14,7 +15,7 @@ STATUSES = {result.PASSED: 0, result.FAILED: 1, result.UNKNOWN: 3}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     parser.add_argument("result", type=Path, help="campaign.json, as `run` has written it")
-    parser.add_argument("-o", "--output", type=Path, metavar="FILE", help="write an HTML page")
+    parser.add_argument("-o", "--output", type=output, metavar="FILE", help="write an HTML page")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -22,7 +23,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         campaign = result.load(options.result)
     except (OSError, ValueError) as error:
-        print(error, file=sys.stderr)
+        print(told(error), file=sys.stderr)
         return 2
     print(text.render(campaign), end="")
     if options.output is not None:

@@ -113,8 +113,10 @@ def load(path: Path) -> Campaign:
             raise ValueError(f"not of format {FORMAT}")
         stages = [_stage(record) for record in document.pop("stages")]
         return Campaign(stages=stages, **document)
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{path} is no campaign: {error!r}") from None
+    except KeyError as error:
+        raise ValueError(f"{path} is no campaign: it says nothing of {error}") from None
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is no campaign: {error}") from None
 
 
 def _stage(record: dict[str, Any]) -> Stage:

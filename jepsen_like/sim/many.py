@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Final
 
 from jepsen_like.base import SECOND_NS
+from jepsen_like.options import begin_worker, whole
 from jepsen_like.sim.faults import ACTS
 from jepsen_like.sim.operator import NAMES
 from jepsen_like.sim.run import Run, Verdict, drawn
@@ -32,21 +33,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     cores = multiprocessing.cpu_count()
     parser.add_argument("--seed", type=int, help="the first, or only, seed (1)")
-    parser.add_argument("--runs", type=int, help=f"how many seeds ({DEFAULT_RUNS})")
-    parser.add_argument("--jobs", type=int, default=cores, help="processes (one per core)")
-    parser.add_argument("--safety-ms", type=int, help="virtual length of the phase with faults")
+    parser.add_argument("--runs", type=whole, help=f"how many seeds ({DEFAULT_RUNS})")
+    parser.add_argument("--jobs", type=whole, default=cores, help="processes (one per core)")
+    parser.add_argument("--safety-ms", type=whole, help="virtual length of the phase with faults")
     parser.add_argument("--shape", action="store_true", help="only print what each seed draws")
 
 
 def run(options: argparse.Namespace) -> int:
-    """Exit status 1 if any seed failed, 2 for options that make no sense."""
+    """Exit status 1 if any seed failed."""
     first = options.seed if options.seed is not None else 1
     runs = options.runs
     if runs is None:
         runs = 1 if options.seed is not None else DEFAULT_RUNS
-    if min(runs, options.jobs, options.safety_ms or 1) < 1:
-        print("--runs, --jobs and --safety-ms have to be above 0", file=sys.stderr)
-        return 2
     seeds = range(first, first + runs)
     if options.shape:
         for seed in seeds:
@@ -76,7 +74,7 @@ def run_all(seeds: Iterable[int], jobs: int, safety_ms: int | None = None) -> It
     if jobs == 1:
         yield from map(work, seeds)
         return
-    with multiprocessing.Pool(jobs) as pool:  # forks, with the collector as it is set
+    with multiprocessing.Pool(jobs, begin_worker) as pool:  # forks, with the collector as it is set
         yield from pool.imap_unordered(work, seeds, chunksize=1)
 
 

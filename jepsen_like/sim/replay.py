@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 from jepsen_like.base import MILLISECOND_NS
+from jepsen_like.options import not_negative, output, told, whole
 from jepsen_like.sim import page, scenario
 from jepsen_like.sim.run import Run, drawn
 from jepsen_like.sim.timeline import KINDS, Timeline, Wanted, lines, record, render
@@ -20,11 +21,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of the command."""
     parser.add_argument("scenario", nargs="?", type=Path, help="a scenario file")
     parser.add_argument("--seed", type=int, help="or the number of a run")
-    parser.add_argument("--safety-ms", type=int, help="of a seed: how long things break")
-    parser.add_argument("--html", type=Path, metavar="FILE", help="write a page with a time slider")
+    parser.add_argument("--safety-ms", type=whole, help="of a seed: how long things break")
+    parser.add_argument(
+        "--html", type=output, metavar="FILE", help="write a page with a time slider"
+    )
     parser.add_argument("--text", action="store_true", help="print all that happens, in order")
-    parser.add_argument("--from-ms", type=float, default=0.0, help="text: virtual time to begin at")
-    parser.add_argument("--until-ms", type=float, default=1e9, help="text: and to end at")
+    parser.add_argument(
+        "--from-ms", type=not_negative, default=0.0, help="text: virtual time to begin at"
+    )
+    parser.add_argument("--until-ms", type=not_negative, default=1e9, help="text: and to end at")
     parser.add_argument(
         "--member", action="append", default=[], metavar="NAME", help="text: only of these members"
     )
@@ -41,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         prepared, command = _prepare(options)
     except (OSError, scenario.Malformed) as error:
-        print(error, file=sys.stderr)
+        print(told(error), file=sys.stderr)
         return 2
     timeline = record(prepared)
     if options.html is not None:

@@ -9,6 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from jepsen_like.options import output, positive, told, whole
 from jepsen_like.sim import scenario, shrink
 from jepsen_like.sim.many import few_collections
 from jepsen_like.sim.run import drawn
@@ -19,13 +20,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     bounds = shrink.BOUNDS
     parser.add_argument("scenario", nargs="?", type=Path, help="a scenario file to shrink further")
     parser.add_argument("--seed", type=int, help="or the number of a run that fails")
-    parser.add_argument("--safety-ms", type=int, help="of a seed: how long things break")
-    parser.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    parser.add_argument("--safety-ms", type=whole, help="of a seed: how long things break")
+    parser.add_argument("-o", "--output", type=output, required=True, metavar="FILE")
     parser.add_argument(
-        "--max-runs", type=int, default=bounds.runs, help="stop after so many (%(default)s)"
+        "--max-runs",
+        type=whole,
+        default=bounds.runs,
+        help="stop after so many (%(default)s)",
     )
     parser.add_argument(
-        "--max-seconds", type=float, default=bounds.seconds, help="or so long (%(default)s)"
+        "--max-seconds", type=positive, default=bounds.seconds, help="or so long (%(default)s)"
     )
 
 
@@ -43,7 +47,7 @@ def run(options: argparse.Namespace) -> int:
             bounds = shrink.Bounds(options.max_runs, options.max_seconds)
             short = shrink.shrink(found, bounds, _show if sys.stderr.isatty() else None)
     except (OSError, scenario.Malformed) as error:
-        print(error, file=sys.stderr)
+        print(told(error), file=sys.stderr)
         return 2
     except shrink.NoFailure as error:
         print(error, file=sys.stderr)

@@ -11,11 +11,9 @@ import argparse
 import asyncio
 import random
 import sys
-import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final
 
 from jepsen_like.base import Violation
@@ -26,6 +24,7 @@ from jepsen_like.faults.fault import Arena, Setting
 from jepsen_like.faults.harnessed import HARNESSED
 from jepsen_like.faults.processes import a_majority, names, restore
 from jepsen_like.faults.scenes import Scene
+from jepsen_like.options import folder
 from jepsen_like.procs.tasks import end_tasks
 from jepsen_like.procs.web import BrokenError, NotSentError, once
 from jepsen_like.report.result import FAILED, PASSED, Stage
@@ -251,11 +250,9 @@ def run(options: argparse.Namespace) -> int:
 def tell(story: Story, seed: int, *, keep: bool = False) -> Stage:
     """One story as a stage."""
     job = Job(story, story.smallest, seed, QUIET_S)
-    parent = Path(tempfile.mkdtemp(prefix="kvraft-story-"))
-    stage = run_stage(job, place_of(job, parent), keep=keep)
+    with folder("kvraft-story-") as parent:
+        stage = run_stage(job, place_of(job, parent), keep=keep)
     stage.again = f"python -m jepsen_like story {story.name!r} --seed {seed}"
-    if not stage.kept:
-        parent.rmdir()
     return stage
 
 

@@ -72,6 +72,9 @@ def test_an_interruption_ends_with_what_is_there(tmp_path: Path) -> None:
     campaign = runner.run_campaign(faults, options, run)
     assert [stage.fault for stage in campaign.stages] == ["one"]
     assert len(load(tmp_path / runner.RESULT).stages) == 1
+    assert runner.status(campaign, 3) == runner.INTERRUPTED
+    campaign.stages[0].verdict = FAILED
+    assert runner.status(campaign, 3) == 1
 
 
 def test_a_campaign_without_any_stage_has_no_verdict(tmp_path: Path) -> None:
@@ -81,7 +84,7 @@ def test_a_campaign_without_any_stage_has_no_verdict(tmp_path: Path) -> None:
     campaign = runner.run_campaign(
         planned(FakeFault("one")), runner.Options(tmp_path, 1, 60.0), run
     )
-    assert runner.status(campaign) == 3
+    assert runner.status(campaign, 0) == 3
 
 
 def test_every_fault_meets_every_size_in_an_order_of_the_seed() -> None:
