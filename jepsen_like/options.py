@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import math
 import os
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from pathlib import Path
 
 
@@ -80,6 +81,28 @@ def interruptible() -> Iterator[None]:
     finally:
         signal.signal(signal.SIGINT, before[0])
         signal.signal(signal.SIGTERM, before[1])
+
+
+def run_to_end(coroutine: Coroutine[object, object, None]) -> None:
+    """`asyncio.run`, where an interruption stays one, however what it struck has ended.
+
+    Ctrl-C reaches the members, too. That they die of it breaks no promise.
+    """
+    interrupted = False
+
+    async def noting() -> None:
+        nonlocal interrupted
+        try:
+            await coroutine
+        finally:
+            task = asyncio.current_task()
+            interrupted = task is not None and task.cancelling() > 0
+
+    try:
+        asyncio.run(noting())
+    finally:
+        if interrupted:
+            raise KeyboardInterrupt
 
 
 def begin_worker() -> None:

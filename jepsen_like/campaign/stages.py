@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import re
 import shlex
@@ -20,6 +19,7 @@ from jepsen_like.campaign.trial import Job, Trial
 from jepsen_like.campaign.verdicts import HARNESS_LOG, all_verdicts
 from jepsen_like.check import records
 from jepsen_like.faults.mix import Mix, parts_of
+from jepsen_like.options import run_to_end
 from jepsen_like.report.result import FAILED, PASSED, SKIPPED, UNKNOWN, Stage, Verdict
 
 COMMAND: Final = "python -m jepsen_like run"
@@ -93,7 +93,7 @@ def place_of(job: Job, parent: Path) -> Path:
 
 def _carry_out(trial: Trial, stage: Stage, directory: Path) -> None:
     try:
-        asyncio.run(trial.execute())
+        run_to_end(trial.execute())
     except* Violation as group:
         texts = [str(error) for error in _leaves(group)]
         stage.verdicts.append(Verdict("trial", FAILED, "; ".join(texts)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 import shutil
 import traceback
@@ -20,6 +19,7 @@ from jepsen_like.check import records
 from jepsen_like.check.judge import FAILED, PASSED, UNKNOWN, judge
 from jepsen_like.control.stale import StaleReads, WithStaleReads
 from jepsen_like.faults.fault import Fault
+from jepsen_like.options import run_to_end
 from jepsen_like.workloads.workload import Context
 
 MEMBERS: Final = 3
@@ -58,7 +58,7 @@ def run_trial(server: str, fault: Fault, seed: int, seconds: float, directory: P
     try:
         try:
             try:
-                asyncio.run(trial.execute())
+                run_to_end(trial.execute())
             except* Violation as group:
                 texts = "; ".join(str(error) for error in _leaves(group))
                 outcome.findings["trial"] = [FAILED, texts]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import signal
@@ -135,6 +136,28 @@ from jepsen_like.sim import many
 many.Total.show_progress = lambda *_: print("a seed is done", flush=True)
 sys.exit(program.guarded())
 """
+
+
+@pytest.mark.parametrize("ends_with", [None, ValueError("a member has died")])
+def test_an_interruption_stays_one_whatever_else_it_breaks(ends_with: Exception | None) -> None:
+    async def struck() -> None:
+        signal.raise_signal(signal.SIGINT)
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            if ends_with is not None:
+                raise ends_with from None
+
+    with options.interruptible(), pytest.raises(KeyboardInterrupt):
+        options.run_to_end(struck())
+
+
+def test_without_an_interruption_errors_are_what_they_are() -> None:
+    async def fails() -> None:
+        raise ValueError("a defect")
+
+    with pytest.raises(ValueError, match="a defect"):
+        options.run_to_end(fails())
 
 
 def test_an_interrupted_stage_leaves_nothing_behind(tmp_path: Path) -> None:
