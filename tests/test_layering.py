@@ -67,16 +67,28 @@ MAY_IMPORT: Final[dict[str, tuple[str, ...]]] = {
     ),
     "jepsen_like": ("kvraft", "benchmarks.members", "benchmarks.report"),
     "jepsen_like.base": (),
+    "jepsen_like.options": (),
     # judges what it is given: simulated clusters, real processes, a real etcd
     "jepsen_like.check": (
         "jepsen_like.base",
+        "jepsen_like.options",
         "kvraft.store.request",
         "kvraft.raft.entry",
         "kvraft.server.membership",
     ),
-    "jepsen_like.sim": ("kvraft", "jepsen_like.base", "jepsen_like.check"),
+    "jepsen_like.sim": (
+        "kvraft",
+        "jepsen_like.base",
+        "jepsen_like.check",
+        "jepsen_like.options",
+    ),
     # shows results that have been written down
-    "jepsen_like.report": ("jepsen_like.base", "jepsen_like.faults.matrix", "kvraft.versions"),
+    "jepsen_like.report": (
+        "jepsen_like.base",
+        "jepsen_like.faults.matrix",
+        "jepsen_like.options",
+        "kvraft.versions",
+    ),
 }
 
 # Packages and modules that decide and do nothing else.

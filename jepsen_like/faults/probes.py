@@ -134,6 +134,8 @@ def _faketime() -> str:
 def _tmpfs() -> str:
     if _root():
         return "file systems can only be mounted by root"
+    if shutil.which("mount") is None:
+        return "there is no mount (Debian: mount)"
     with tempfile.TemporaryDirectory() as directory:
         if _status(["mount", "-t", "tmpfs", "-o", "size=1m", "kvraft-probe", directory]) != 0:
             return "tmpfs cannot be mounted here"

@@ -26,6 +26,13 @@ def test_each_answer_is_given_once_and_in_order(monkeypatch: pytest.MonkeyPatch)
     assert asked == ["two", "one"]
 
 
+def test_programs_that_are_not_there_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(probes, "_root", lambda: "")
+    for name, program in (("namespaces", "ip"), ("strace", "strace"), ("tmpfs", "mount")):
+        assert f"there is no {program}" in probes.PROBES[name]().replace("`", "")
+
+
 def test_the_command_prints_every_means(capsys: pytest.CaptureFixture[str]) -> None:
     parser = argparse.ArgumentParser()
     probes.add_arguments(parser)
