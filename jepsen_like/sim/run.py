@@ -153,6 +153,19 @@ class Run:
             deadline_ns, lambda: self._each_event() or cluster.converged()
         ):
             self._farewell_or("the healed members did not agree")
+            return
+        while (ends_ns := self._latest_ttl_ns() + SETTLE_NS) > world.now_ns:
+            world.run_until(ends_ns, self._each_event)
+
+    def _latest_ttl_ns(self) -> int:
+        """When the last ttl was given: a disk may work off a slow job long after all has healed,
+        and what its member was asked before comes through only then."""
+        asked = (
+            applied.at_ns
+            for applied in reversed(self.cluster.agreed.entries)
+            if applied.request is not None and applied.request.ttl_seconds is not None
+        )
+        return next(asked, 0)
 
     def _farewell_or(self, failure: str) -> None:
         """Without strict checks an operator may remove everybody: then they all have to leave.
