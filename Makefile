@@ -78,13 +78,13 @@ etcdctl-diff: $(READY) ## Debian's etcdctl on kvraft and on a real etcd: what di
 	@$(BIN)/python -m tests.sidebyside.etcdctl_diff $(ARGS)
 
 sim: $(READY) ## simulate whole clusters: SEED=1 RUNS=2000
-	$(BIN)/python -m jepsen_like.sim --seed $(SEED) --runs $(RUNS) $(ARGS)
+	$(BIN)/python -m jepsen_like sim --seed $(SEED) --runs $(RUNS) $(ARGS)
 
 jepsen: $(READY) ## the whole fault matrix on real members: MINUTES=30
 	$(BIN)/python -m jepsen_like run --minutes $(MINUTES) $(ARGS)
 
 mutants: $(READY) ## plant known bugs, see that the simulator finds each
-	$(BIN)/python -m jepsen_like.mutants $(ARGS)
+	$(BIN)/python -m jepsen_like mutants $(ARGS)
 
 crash: $(READY) ## kill and pause real members under load (short for one fault of jepsen)
 	$(BIN)/python -m jepsen_like run --seconds 90 --fault 'kill and pause anybody' $(ARGS)
@@ -95,13 +95,13 @@ changing: $(READY) ## strike real members while others come and go (short for a 
 	    'lose a disk' 'too few members left' $(ARGS)
 
 watching: $(READY) ## follow 100 000 changes with the client while real members are killed
-	$(BIN)/python -m jepsen_like.procs.watching $(ARGS)
+	$(BIN)/python -m jepsen_like watching $(ARGS)
 
 rolling: $(READY) ## replace all members of a running cluster under load, then look for every write
-	$(BIN)/python -m jepsen_like.procs.rolling $(ARGS)
+	$(BIN)/python -m jepsen_like rolling $(ARGS)
 
 migrate: $(READY) ## move from a real etcd to kvraft under load, compare (needs etcd-server)
-	$(BIN)/python -m jepsen_like.procs.migrate $(ARGS)
+	$(BIN)/python -m jepsen_like migrate $(ARGS)
 
 coldstart: $(READY) ## how long one kvraftctl get takes, from fork to exit
 	@$(BIN)/python -m benchmarks.coldstart $(ARGS)

@@ -14,10 +14,9 @@ import sys
 import traceback
 from typing import Final
 
-from jepsen_like.options import interruptible, told
+from jepsen_like.options import WRONG_USE, interruptible, told
 
 PROGRAM: Final = "python -m jepsen_like"
-WRONG_USE: Final = 2
 NO_VERDICT: Final = 3
 INTERRUPTED: Final = 128 + 2
 BROKEN_PIPE: Final = 128 + 13  # as a program that SIGPIPE has ended
@@ -33,6 +32,9 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "mutants": ("jepsen_like.mutants.command", "plant known bugs, see that each is caught"),
     "check": ("jepsen_like.check.command", "judge recorded histories again"),
     "fuzz": ("jepsen_like.fuzz.command", "damage and cut the power on a small log, everywhere"),
+    "rolling": ("jepsen_like.procs.rolling", "replace every member of a working cluster"),
+    "watching": ("jepsen_like.procs.watching", "follow every change while members die"),
+    "migrate": ("jepsen_like.procs.migrate", "move from a real etcd to kvraft under load"),
     "control": ("jepsen_like.control.command", "the same on a real etcd, side by side"),
     "probe": ("jepsen_like.faults.probes", "what this machine allows"),
     "report": ("jepsen_like.report.command", "the result of a campaign as text and page"),

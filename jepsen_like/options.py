@@ -11,6 +11,9 @@ import signal
 import tempfile
 from collections.abc import Coroutine, Iterator
 from pathlib import Path
+from typing import Final
+
+WRONG_USE: Final = 2  # the exit status
 
 
 def positive(text: str) -> float:
@@ -41,12 +44,20 @@ def _number(text: str) -> float:
 
 def whole(text: str) -> int:
     """A whole number above 0."""
+    value = count(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("has to be more than 0")
+    return value
+
+
+def count(text: str) -> int:
+    """A whole number of 0 or more."""
     try:
         value = int(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number") from None
-    if value < 1:
-        raise argparse.ArgumentTypeError("has to be more than 0")
+    if value < 0:
+        raise argparse.ArgumentTypeError("must not be less than 0")
     return value
 
 

@@ -14,11 +14,10 @@ from jepsen_like.campaign import plan, runner
 from jepsen_like.faults.matrix import ROWS
 from jepsen_like.faults.registry import FAULTS
 from jepsen_like.mutants.registry import MUTANTS
-from jepsen_like.options import positive, told
+from jepsen_like.options import WRONG_USE, positive, told
 from kvraft import __version__
 
 DEFAULT_MINUTES: Final = 30.0
-WRONG_USE: Final = 2
 
 DESCRIPTION: Final = """\
 Strike real members with faults while clients work, and judge every answer afterwards.

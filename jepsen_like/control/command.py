@@ -17,7 +17,7 @@ from jepsen_like.campaign import plan
 from jepsen_like.check.judge import PASSED
 from jepsen_like.control.trial import SERVERS, Outcome, run_trial
 from jepsen_like.faults.registry import BY_NAME
-from jepsen_like.options import folder, output, positive
+from jepsen_like.options import WRONG_USE, folder, output, positive
 
 SECONDS: Final = 20.0
 FAULTS: Final = (
@@ -47,10 +47,10 @@ def run(options: argparse.Namespace) -> int:
         plan.chosen(options.fault or ())
     except plan.UnknownNameError as error:
         print(f"{error}; `python -m jepsen_like faults` names them all", file=sys.stderr)
-        return 2
+        return WRONG_USE
     if shutil.which(ETCD[0]) is None:
         print("there is no etcd here (Debian: etcd-server)", file=sys.stderr)
-        return 2
+        return WRONG_USE
     print(f"seed {options.seed}", flush=True)
     names = options.fault or [name for name in FAULTS if name in BY_NAME]
     servers = options.server or list(SERVERS)

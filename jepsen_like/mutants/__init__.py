@@ -1,4 +1,4 @@
-"""Does the harness notice planted bugs? `python -m jepsen_like.mutants`, or `make mutants`.
+"""Does the harness notice planted bugs? `python -m jepsen_like mutants`, or `make mutants`.
 
 A mutant replaces a part of the production code, while its runs last, by a version with one
 well-known mistake. Each names the runs that catch it: seeds of a simulated shape, a written

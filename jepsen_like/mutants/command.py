@@ -19,7 +19,7 @@ from collections.abc import Iterator, Sequence
 from jepsen_like.mutants import trial
 from jepsen_like.mutants.mutant import Mutant, Staged
 from jepsen_like.mutants.registry import MUTANTS, by_name
-from jepsen_like.options import begin_worker, whole
+from jepsen_like.options import WRONG_USE, begin_worker, whole
 
 TEXT_WIDTH = 110  # of a verdict's text in the table
 
@@ -42,7 +42,7 @@ def run(options: argparse.Namespace) -> int:
         chosen = [by_name(name) for name in options.only] or list(MUTANTS)
     except KeyError as missing:
         print(f"no such mutant: {missing}; --list names them", file=sys.stderr)
-        return 2
+        return WRONG_USE
     if options.list:
         for mutant in chosen:
             _print_entry(mutant)
@@ -105,10 +105,3 @@ def _progress(text: str) -> None:
     """One line on a terminal that the next one takes the place of."""
     if sys.stderr.isatty():
         print(f"\r{text:<20}" + ("" if text else "\r"), end="", file=sys.stderr, flush=True)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """The command; returns the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m jepsen_like.mutants")
-    add_arguments(parser)
-    return run(parser.parse_args(arguments))

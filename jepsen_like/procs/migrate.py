@@ -1,4 +1,4 @@
-"""``make migrate``: move from a real etcd to kvraft while several programs write.
+"""`python -m jepsen_like migrate`: move from a real etcd to kvraft while several programs write.
 
 Writers of several kinds work on one etcd (`--enable-v2`): values, compare-and-swap, TTLs that are
 kept alive or left to expire, queues in order, directories that are filled and removed. `kvraftctl
@@ -15,6 +15,7 @@ import argparse
 import http.client
 import random
 import re
+import shutil
 import signal
 import statistics
 import subprocess
@@ -23,11 +24,11 @@ import tempfile
 import threading
 import time
 import urllib.parse
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from benchmarks.members import ETCD, FORM, KVRAFT, Cluster
+from jepsen_like.options import WRONG_USE, count, positive, whole
 
 DIFFERENCE: Final = re.compile(r"(copying|following|verifying): difference (\d+), .*events (\d+)")
 FIGURES: Final = re.compile(r"([a-z ]+) (\d+)")
@@ -330,15 +331,23 @@ def report(outcome: Outcome) -> str:
     return "\n".join([load, difference, content, outcome.verdict, *outcome.problems, verdict])
 
 
-def main(words: Sequence[str] | None = None) -> int:
-    """Entry point; returns the exit status."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--members", type=int, default=3, help="of the kvraft cluster")
-    parser.add_argument("--kills", type=int, default=2, help="of members of kvraft, meanwhile")
-    parser.add_argument("--rate", type=float, default=60.0, help="writes per second and writer")
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
-    chosen = parser.parse_args(words)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `migrate`."""
+    parser.description = __doc__
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    add = parser.add_argument
+    add("--seconds", type=positive, default=60.0, help="of writing at the source (60)")
+    add("--members", type=whole, default=3, help="of the kvraft cluster (3)")
+    add("--kills", type=count, default=2, help="of members of kvraft, meanwhile (2)")
+    add("--rate", type=positive, default=60.0, help="writes per second and writer (60)")
+    add("--seed", type=int, default=random.SystemRandom().randrange(10**6), help="repeat a run")
+
+
+def run(chosen: argparse.Namespace) -> int:
+    """Move a cluster under load, and compare; the exit status."""
+    if shutil.which(ETCD[0]) is None:
+        print("there is no etcd here (Debian: etcd-server)", file=sys.stderr)
+        return WRONG_USE
     print(f"seed {chosen.seed}", flush=True)
     with tempfile.TemporaryDirectory(prefix="kvraft-migrate-") as directory:
         outcome = migrate(
@@ -351,7 +360,3 @@ def main(words: Sequence[str] | None = None) -> int:
         )
     print(report(outcome))
     return 1 if outcome.problems else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

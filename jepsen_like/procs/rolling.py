@@ -1,4 +1,4 @@
-"""`python -m jepsen_like.procs.rolling`: replace the members of a running cluster, one by one.
+"""`python -m jepsen_like rolling`: replace the members of a running cluster, one by one.
 
 Clients write without a pause, each its own keys, and repeat a request elsewhere if it was not
 answered well. Meanwhile members are removed, and new ones with empty disks are added and started in
@@ -14,7 +14,6 @@ import http.client
 import itertools
 import json
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Sequence
@@ -23,6 +22,7 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import urlsplit
 
 from benchmarks.members import KVRAFT, LOCALHOST, Member, free_ports
+from jepsen_like.options import whole
 from jepsen_like.procs.web import BrokenError, Connection, NotSentError
 
 WRITERS: Final = 4
@@ -304,23 +304,30 @@ def table(rows: Sequence[Figures]) -> str:
     return "\n".join(lines)
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """The command; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m jepsen_like.procs.rolling", description=__doc__
-    )
-    parser.add_argument("--rounds", type=int, default=3, help="how often everybody is replaced")
-    parser.add_argument("--size", type=int, default=3)
-    parser.add_argument("--largest", type=int, default=5)
-    parser.add_argument("--snapshot-count", type=int, default=500)
-    options = parser.parse_args(arguments)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `rolling`."""
+    parser.description = __doc__
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    add = parser.add_argument
+    add("--rounds", type=whole, default=3, help="how often everybody is replaced (3)")
+    add("--size", type=whole, default=3, help="members while they are replaced (3)")
+    add("--largest", type=whole, default=5, help="members that the cluster grows to (5)")
+    add("--snapshot-count", type=whole, default=500, help="entries between snapshots (500)")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Replace them, and look for lost writes; the exit status."""
     directory = Path(tempfile.mkdtemp(prefix="kvraft-rolling-"))
     operator = Operator(directory, (f"--snapshot-count={options.snapshot_count}",))
     try:
-        asyncio.run(roll(operator, options.rounds, options.size, options.largest))
-        lost = operator.lost_writes()
-    finally:
-        operator.kill()
+        try:
+            asyncio.run(roll(operator, options.rounds, options.size, options.largest))
+            lost = operator.lost_writes()
+        finally:
+            operator.kill()
+    except KeyboardInterrupt:
+        shutil.rmtree(directory)
+        raise
     load = operator.load
     print(table(operator.rows))
     print(
@@ -332,7 +339,3 @@ def main(arguments: list[str] | None = None) -> int:
         return 1
     shutil.rmtree(directory)
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,4 @@
-"""`python -m jepsen_like.procs.watching`: follow every change with the client while members die.
+"""`python -m jepsen_like watching`: follow every change with the client while members die.
 
 A trial like all others (`campaign.trial`), under kills and pauses of anybody. Beside its writers,
 consumers of `kvraft.Client.watch` of several kinds follow the keys: fast and slow ones, of one key
@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
-import sys
 import tempfile
 import time
 from bisect import bisect_right
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from jepsen_like.base import Violation
+from jepsen_like.campaign.plan import SIZES
 from jepsen_like.campaign.runner import STATUSES, line
 from jepsen_like.campaign.settle import SETTLE_LIMIT_S, Shown
 from jepsen_like.campaign.stages import run_stage
@@ -31,6 +31,7 @@ from jepsen_like.check.coverage import merge
 from jepsen_like.check.explain import Explanation
 from jepsen_like.check.history import Operation
 from jepsen_like.faults.processes import ANYTHING
+from jepsen_like.options import whole
 from jepsen_like.procs.clients import ROOT, Recorder
 from jepsen_like.procs.tasks import end_tasks
 from jepsen_like.report.result import FAILED, PASSED
@@ -460,17 +461,20 @@ def _longest_resync(consumer: Consumer) -> int:
     return longest
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """The command; returns the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="python -m jepsen_like.procs.watching", description=__doc__
-    )
-    parser.add_argument("--members", type=int, default=3)
-    parser.add_argument("--events", type=int, default=DEFAULT_EVENTS, help="changes to follow")
-    parser.add_argument("--strikes", type=int, default=DEFAULT_STRIKES)
-    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
-    parser.add_argument("--keep", action="store_true", help="keep data, logs and history")
-    options = parser.parse_args(arguments)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The options of `watching`."""
+    parser.description = __doc__
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    add = parser.add_argument
+    add("--members", type=int, choices=SIZES, default=3, help="of the cluster (3)")
+    add("--events", type=whole, default=DEFAULT_EVENTS, help=f"to follow ({DEFAULT_EVENTS})")
+    add("--strikes", type=whole, default=DEFAULT_STRIKES, help=f"meanwhile ({DEFAULT_STRIKES})")
+    add("--seed", type=int, default=random.SystemRandom().randrange(1 << 32), help="repeat a run")
+    add("--keep", action="store_true", help="keep data, logs and history")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Follow, and judge; the exit status."""
     print(f"seed {options.seed}, {options.events} changes, {options.strikes} strikes", flush=True)
     runs: list[Run] = []
 
@@ -491,7 +495,3 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"data, logs and history: {stage.kept}")
     print(f"verdict: {stage.verdict}")
     return STATUSES[stage.verdict]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from jepsen_like.options import output, told
+from jepsen_like.options import WRONG_USE, output, told
 from jepsen_like.report import page, result, text
 
 STATUSES = {result.PASSED: 0, result.FAILED: 1, result.UNKNOWN: 3}
@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> int:
         campaign = result.load(options.result)
     except (OSError, ValueError) as error:
         print(told(error), file=sys.stderr)
-        return 2
+        return WRONG_USE
     print(text.render(campaign), end="")
     if options.output is not None:
         options.output.write_text(page.render(campaign), "utf-8")

@@ -25,7 +25,7 @@ from jepsen_like.sim.operator import NAMES
 from jepsen_like.sim.run import Run, Verdict, drawn
 
 DEFAULT_RUNS: Final = 2000
-COMMAND: Final = "python -m jepsen_like.sim"
+COMMAND: Final = "python -m jepsen_like sim"
 HOUR_NS: Final = 3600 * SECOND_NS
 
 

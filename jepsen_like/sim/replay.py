@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from jepsen_like.base import MILLISECOND_NS
-from jepsen_like.options import not_negative, output, told, whole
+from jepsen_like.options import WRONG_USE, not_negative, output, told, whole
 from jepsen_like.sim import page, scenario
 from jepsen_like.sim.run import Run, drawn
 from jepsen_like.sim.timeline import KINDS, Timeline, Wanted, lines, record, render
@@ -42,12 +42,12 @@ def run(options: argparse.Namespace) -> int:
     """Exit status 1 if the run fails, 2 if there is nothing to run."""
     if (options.seed is None) == (options.scenario is None):
         print("say either --seed N or a scenario file", file=sys.stderr)
-        return 2
+        return WRONG_USE
     try:
         prepared, command = _prepare(options)
     except (OSError, scenario.Malformed) as error:
         print(told(error), file=sys.stderr)
-        return 2
+        return WRONG_USE
     timeline = record(prepared)
     if options.html is not None:
         options.html.write_text(page.render(timeline, command), "utf-8")
@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
             wanted = _wanted(options, timeline)
         except KeyError as error:
             print(f"no member is called {error}", file=sys.stderr)
-            return 2
+            return WRONG_USE
         for line in lines(timeline, wanted):
             print(render(line))
     print(f"seed {timeline.seed}: {timeline.failure or 'passed'}")

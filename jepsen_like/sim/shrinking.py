@@ -9,7 +9,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from jepsen_like.options import output, positive, told, whole
+from jepsen_like.options import WRONG_USE, output, positive, told, whole
 from jepsen_like.sim import scenario, shrink
 from jepsen_like.sim.many import few_collections
 from jepsen_like.sim.run import drawn
@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     """Exit status 1 if there is no failure to shrink, 2 if there is nothing to run."""
     if (options.seed is None) == (options.scenario is None):
         print("say either --seed N or a scenario file", file=sys.stderr)
-        return 2
+        return WRONG_USE
     try:
         with few_collections():
             if options.scenario is not None:
@@ -48,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
             short = shrink.shrink(found, bounds, _show if sys.stderr.isatty() else None)
     except (OSError, scenario.Malformed) as error:
         print(told(error), file=sys.stderr)
-        return 2
+        return WRONG_USE
     except shrink.NoFailure as error:
         print(error, file=sys.stderr)
         return 1

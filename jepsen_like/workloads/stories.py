@@ -24,7 +24,7 @@ from jepsen_like.faults.fault import Arena, Setting
 from jepsen_like.faults.harnessed import HARNESSED
 from jepsen_like.faults.processes import a_majority, names, restore
 from jepsen_like.faults.scenes import Scene
-from jepsen_like.options import folder
+from jepsen_like.options import WRONG_USE, folder
 from jepsen_like.procs.tasks import end_tasks
 from jepsen_like.procs.web import BrokenError, NotSentError, once
 from jepsen_like.report.result import FAILED, PASSED, Stage
@@ -45,7 +45,6 @@ NEWS_S: Final = 15.0
 POLL_S: Final = 0.05
 QUIET_S: Final = 1.0
 STATUSES: Final = {PASSED: 0, FAILED: 1}
-WRONG_USE: Final = 2
 NO_VERDICT: Final = 3
 
 

@@ -71,7 +71,7 @@ def test_wrong_use_is_told_in_one_line(
     (tmp_path / "partial").write_text(json.dumps({"format": 1}))
     (tmp_path / "binary").write_bytes(b"\xff\xfe")
     place = str(tmp_path)
-    assert ends([word.replace(PLACE, place) for word in words.split()]) == program.WRONG_USE
+    assert ends([word.replace(PLACE, place) for word in words.split()]) == options.WRONG_USE
     error = capsys.readouterr().err.rstrip("\n")
     assert says.replace(PLACE, place) in error.splitlines()[-1]
     assert "Traceback" not in error

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from jepsen_like.campaign import command, runner
+from jepsen_like.campaign import runner
 from jepsen_like.campaign.plan import Budget, Planned, UnknownNameError, chosen, stages
 from jepsen_like.campaign.trial import Job
 from jepsen_like.faults.matrix import ROWS
 from jepsen_like.faults.mix import mixed, parts_of
 from jepsen_like.faults.registry import BY_NAME, FAULTS
+from jepsen_like.options import WRONG_USE
 from jepsen_like.report.result import FAILED, PASSED, SKIPPED, UNKNOWN, Stage, load
 from tests.campaign.faults import FakeFault
 
@@ -149,9 +150,9 @@ def test_every_fault_has_a_name_and_a_row_of_its_own() -> None:
 def test_a_wrong_name_on_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
     from jepsen_like.__main__ import main
 
-    assert main(["run", "--fault", "kill the lader"]) == command.WRONG_USE
+    assert main(["run", "--fault", "kill the lader"]) == WRONG_USE
     assert "kill the leader" in capsys.readouterr().err
-    assert main(["rum"]) == 2
+    assert main(["rum"]) == WRONG_USE
     assert "did you mean run" in capsys.readouterr().err
     assert main(["--help"]) == 0
     assert "exit status: 0 passed" in capsys.readouterr().out

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from jepsen_like.__main__ import main
 from jepsen_like.mutants import trial
-from jepsen_like.mutants.command import main
 from jepsen_like.mutants.mutant import Case, Mutant, Simulated, planted
 from jepsen_like.mutants.registry import MUTANTS, by_name
 from jepsen_like.sim.run import Run
@@ -131,7 +131,7 @@ def endless() -> None:
 
 
 def test_the_table_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--jobs", "1", "--only", "apply twice"]) == 0
+    assert main(["mutants", "--jobs", "1", "--only", "apply twice"]) == 0
     output = capsys.readouterr().out
     assert "apply twice: An entry is applied twice" in output
     assert "simulator, seed" in output
@@ -139,12 +139,12 @@ def test_the_table_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_list_names_origin_and_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--list"]) == 0
+    assert main(["mutants", "--list"]) == 0
     output = capsys.readouterr().out
     assert "from the fault model, section 5" in output
     assert "caught by tests/raft/test_regressions.py::test_two_quick_snapshots" in output
 
 
 def test_an_unknown_name_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--only", "nonsense"]) == 2
+    assert main(["mutants", "--only", "nonsense"]) == 2
     assert "no such mutant" in capsys.readouterr().err

@@ -6,8 +6,8 @@ import random
 
 import pytest
 
+from jepsen_like.__main__ import main
 from jepsen_like.base import Violation
-from jepsen_like.procs import watching
 from jepsen_like.procs.watching import Consumer, Place, check_events, check_trees
 from kvraft.client.client import Client
 from kvraft.client.model import KeyNode, Resync, WatchEvent
@@ -84,7 +84,7 @@ def test_others_do_not(refused: Consumer, why: str | None) -> None:
 @pytest.mark.timeout(240)
 def test_nothing_is_missed_while_a_member_dies(capsys: pytest.CaptureFixture[str]) -> None:
     seed = random.SystemRandom().randrange(1 << 32)
-    status = watching.main(["--events=600", "--strikes=1", f"--seed={seed}"])
+    status = main(["watching", "--events=600", "--strikes=1", f"--seed={seed}"])
     text = capsys.readouterr().out
     assert status == 0, text
     assert f"seed {seed}" in text

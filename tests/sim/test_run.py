@@ -9,9 +9,9 @@ import sys
 
 import pytest
 
+from jepsen_like.__main__ import main
 from jepsen_like.base import MILLISECOND_NS, Violation
 from jepsen_like.check.agreed import AgreedLog
-from jepsen_like.sim import __main__ as command
 from jepsen_like.sim.action import Action
 from jepsen_like.sim.run import Run, run_seed
 from jepsen_like.sim.shape import FAULTS, Shape, draw_shape
@@ -64,17 +64,17 @@ def test_a_failure_prints_seed_reason_events_and_the_command(
             raise Violation("planted")
 
     monkeypatch.setattr(AgreedLog, "store_index", wrong_index)
-    status = command.main(["--seed", "3", "--safety-ms", "3000"])
+    status = main(["sim", "--seed", "3", "--safety-ms", "3000"])
     output = capsys.readouterr().out
     assert status == 1
     assert "FAILED: Violation: planted" in output
-    assert "again: python -m jepsen_like.sim --seed 3 --safety-ms 3000" in output
+    assert "again: python -m jepsen_like sim --seed 3 --safety-ms 3000" in output
     events = output.partition("last events:")[2].partition("again:")[0].strip().splitlines()
     assert len(events) == 100
 
 
 def test_the_summary_counts_the_faults(capsys: pytest.CaptureFixture[str]) -> None:
-    assert command.main(["--seed", "8", "--runs", "2", "--jobs", "1"]) == 0
+    assert main(["sim", "--seed", "8", "--runs", "2", "--jobs", "1"]) == 0
     output = capsys.readouterr().out
     assert "done to the clusters:" in output
     assert "simulated hours" in output
