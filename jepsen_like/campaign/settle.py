@@ -102,13 +102,11 @@ class Settling:
     async def _everywhere(self, metric: str) -> list[int]:
         """What all members show for it."""
         pattern = re.compile(rb"^%s (\S+)$" % metric.encode(), re.MULTILINE)
-        found = []
-        for number in self._fleet.numbers():
-            answer = await once(self._fleet.address(number), "/metrics", READ_TIMEOUT_S)
-            match = pattern.search(answer.body)
-            assert match is not None, metric
-            found.append(int(float(match[1])))
-        return found
+        while (answers := await self._ask_all("/metrics")) is None:
+            self._in_time("a member does not answer after all faults ended")
+            await asyncio.sleep(RETRY_S)
+        matches = [pattern.search(answer.body) for answer in answers]
+        return [int(float(match[1])) for match in matches if match is not None]
 
     async def _write(self, number: int) -> Outcome:
         self._client.go_to(number)
@@ -133,7 +131,9 @@ class Settling:
             raise Violation(f"{what} ({SETTLE_LIMIT_S:.0f} s)")
 
     async def _read_everywhere(self) -> list[Answer] | None:
-        target = f"/v2/keys{ROOT.decode()}?recursive=true&sorted=true"
+        return await self._ask_all(f"/v2/keys{ROOT.decode()}?recursive=true&sorted=true")
+
+    async def _ask_all(self, target: str) -> list[Answer] | None:
         try:
             return [
                 await once(self._fleet.address(number), target, READ_TIMEOUT_S)

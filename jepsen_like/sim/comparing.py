@@ -43,6 +43,9 @@ class Comparing:
     def received(self, frame: CheckFrame) -> None:
         """Nobody here sends reports: each digest is compared where it was taken."""
 
+    def leader_changed(self) -> None:
+        """Nobody here waits for reports either."""
+
     def reached(self, number: int, at: int, store: Store) -> None:
         """A CHECK is applied at this very moment."""
         self.everything(at, store)

@@ -80,3 +80,6 @@ class CheckListener(Protocol):
 
     def received(self, frame: Any) -> None:
         """A CheckFrame has come from another member."""
+
+    def leader_changed(self) -> None:
+        """Another member leads, or nobody, or in another term; a CHECK of before may be lost."""

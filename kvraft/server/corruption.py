@@ -68,6 +68,11 @@ class _Round:
         if len(self.reports) == len(self.expected):
             self._complete.set()
 
+    def end(self) -> None:
+        """Wait for nobody any more."""
+        self._begun.set()
+        self._complete.set()
+
     async def wait(self) -> None:
         """Until all have reported; a member that ended meanwhile must not hold up the rest."""
         now_s = asyncio.get_running_loop().time
@@ -219,6 +224,13 @@ class CorruptionCheck:
             self._digest(number, at, view), name="corruption-digest"
         )
         self._digesting.add_done_callback(lambda _: view.close())  # even if it has never begun
+
+    def leader_changed(self) -> None:
+        """See `CheckListener.leader_changed`."""
+        core = self._replica.core
+        round_ = self._round
+        if round_ is not None and (core.role is not Role.LEADER or core.term != round_.term):
+            round_.end()
 
     async def _digest(self, number: int, at: int, view: SnapshotView) -> None:
         total = sha256()

@@ -650,6 +650,8 @@ class Replica:
         core = self.core
         if core.role is Role.LEADER:
             self._tell_time()
+        if self.checks is not None:
+            self.checks.leader_changed()
         if core.leader != self._last_leader:
             self._last_leader = core.leader
             if core.leader:

@@ -153,6 +153,19 @@ async def test_late_digests_do_not_count(tmp_path: Path, monkeypatch: pytest.Mon
         assert len(judgement.agreeing) == 2
 
 
+async def test_a_leader_that_leads_no_more_waits_for_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "CHECK_GRACE_S", limits.CHECK_PATIENCE_S)
+    async with running(3, tmp_path) as cluster:
+        leader = await filled(cluster)
+        comparing = asyncio.create_task(leader.member.corruption.compare())
+        for member in cluster.members:
+            if member is not leader:
+                await member.stop()
+        assert await asyncio.wait_for(comparing, limits.CHECK_PATIENCE_S / 4) is None
+
+
 async def test_other_versions_are_not_compared(tmp_path: Path) -> None:
     async with running(3, tmp_path) as cluster:
         leader = await filled(cluster)
