@@ -173,7 +173,8 @@ DESCRIPTORS_REFRESH_S: Final = 5  # how often open descriptors are counted; what
 PROBE_INTERVAL_S: Final = 30  # how often other members' clocks are looked at; what etcd 2.3 does
 PROBE_TIMEOUT_S: Final = 5  # a member that takes longer tells nothing about its clock
 PROBE_BODY_BYTES: Final = 4096  # of an answer; ours has 60
-CLOCK_DIFFERENCE_S: Final = 1.0  # between members, to be warned of; what etcd 2.3 does
+CLOCK_DIFFERENCE_S: Final = 1.0  # between members, to be warned of (what etcd 2.3 does); a wall
+# clock ahead by less is believed, as messages may be late by as much
 
 # --- proxy -----------------------------------------------------------------------------
 PROXY_MAX_BODY_BYTES: Final = 16 << 20  # kept for a second try; members take forms of 10 MiB

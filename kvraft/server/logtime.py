@@ -14,8 +14,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from kvraft import limits
+
 if TYPE_CHECKING:
     from kvraft.clock import Clock
+
+_PLAUSIBLE_NS = int(limits.CLOCK_DIFFERENCE_S * 1_000_000_000)
 
 
 class LogTime:
@@ -47,11 +51,13 @@ class LogTime:
         """Note the leader's estimate, as a heartbeat brought it.
 
         Each is late by its time in the network, so as a rule only those ahead of the own estimate
-        move it. The first one replaces what the wall clock suggested.
+        move it. The first one replaces what the wall clock suggested, if that is further ahead
+        than a slow network explains: else log time would lag by its delay from then on.
         """
-        if leader_ns > self.now_ns() or not self._in_step:
+        ahead_ns = self.now_ns() - leader_ns
+        if ahead_ns < 0 or (not self._in_step and ahead_ns > _PLAUSIBLE_NS):
             self._set(max(leader_ns, self._stamp_ns))
-            self._in_step = True
+        self._in_step = True
 
     def _set(self, log_ns: int) -> None:
         self._monotonic_ns = self._clock.monotonic_ns()

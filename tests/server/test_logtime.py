@@ -45,6 +45,16 @@ def test_the_first_word_of_a_leader_replaces_the_wall_clock() -> None:
     assert log_time.now_ns() == BOOT + SECOND
 
 
+def test_a_wall_clock_ahead_by_no_more_than_a_message_may_be_late_is_believed() -> None:
+    clock = ManualClock(BOOT + SECOND // 2)
+    log_time = LogTime(clock, 0)
+    log_time.follow(BOOT)
+    assert log_time.now_ns() == BOOT + SECOND // 2
+    clock.advance(SECOND)
+    log_time.follow(BOOT)
+    assert log_time.now_ns() == BOOT + SECOND * 3 // 2, "only the first one could set it back"
+
+
 def test_later_ones_only_move_it_forward() -> None:
     clock = ManualClock(BOOT)
     log_time = LogTime(clock, 0)

@@ -79,6 +79,22 @@ FOUND = (
             safety_ms=30_000, slow_watch_share=0.0, repeat_share=0.0,
         ),
     ),
+    Found(
+        1643,
+        "the first heartbeat over a slow network set a right wall clock back by its delay",
+        Shape(
+            tick_ms=29, election_ticks=9, snapshot_count=100, segment_bytes=4096,
+            max_append_bytes=4096, max_inflight_appends=16, clients=7, think_ms=20,
+            client_timeout_ms=200, request_timeout_ms=5542,
+            faults=(
+                "pause", "one way", "bridge", "clog", "slow link", "kill majority",
+                "crash in recovery",
+            ),
+            rates=(1, 1, 1, 5, 2, 2, 1),
+            fault_every_ms=300, safety_ms=8000, repeat_share=0.5, change_every_ms=1500,
+            strict_reconfig=False,
+        ),
+    ),
 )  # fmt: skip
 
 
