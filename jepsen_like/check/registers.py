@@ -34,7 +34,12 @@ REMOVING: Final = (Op.DELETE, Op.COMPARE_AND_DELETE)
 
 
 def judge_registers(
-    operations: Iterable[Operation], *, local: bool = False, budget_steps: int = BUDGET_STEPS
+    operations: Iterable[Operation],
+    *,
+    local: bool = False,
+    budget_steps: int = BUDGET_STEPS,
+    clients_max: int = CLIENTS_MAX,
+    calls_max: int = CALLS_MAX,
 ) -> dict[bytes, Result]:
     """Search the registers of the history. `local`: plain reads, too, as if they promised it.
 
@@ -51,7 +56,7 @@ def judge_registers(
     return {
         path: search(calls, budget_steps)
         for path, calls in found.items()
-        if len(clients[path]) <= CLIENTS_MAX and len(calls) <= CALLS_MAX
+        if len(clients[path]) <= clients_max and len(calls) <= calls_max
     }
 
 
